@@ -1,0 +1,69 @@
+# PYTHON is what the virtual environment is made with, ARGS is handed on to the tool that runs.
+PYTHON ?= python3
+VENV   ?= .venv
+GROUP  ?= dev
+ARGS   ?=
+
+BIN     := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+GROUPED := $(VENV)/.$(GROUP)-installed
+DOCS    := $(wildcard tests/docs tests/examples)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test servers smoke test-all check format build clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(GROUPED) ## Install what a developer needs into .venv
+
+run: $(RUNTIME) ## Install what it takes and start the example service
+	@$(BIN)/python -m examples.census $(ARGS)
+
+test: $(GROUPED) servers ## Run the tests; ARGS="-k name" picks some
+	$(BIN)/pytest $(ARGS)
+
+servers: ## Install the real servers that the tests start, where that may be done
+	@scripts/servers
+
+smoke: servers ## Run the quick tests under every other Python that is installed
+	@for python in $$(PYTHON=$(PYTHON) scripts/pythons); do \
+		$(MAKE) test PYTHON=$$python VENV=.venv-$${python##*/python} GROUP=test ARGS='-m "not slow" $(ARGS)' \
+		|| exit; \
+	done
+
+test-all: test ## Run all tests under every Python that is installed
+	@for python in $$(PYTHON=$(PYTHON) scripts/pythons); do \
+		$(MAKE) test PYTHON=$$python VENV=.venv-$${python##*/python} GROUP=test || exit; \
+	done
+
+check: $(GROUPED) ## Read the code: format, lint, types, house rules, documented examples
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest tests/house $(DOCS)
+
+format: $(GROUPED) ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+build: $(GROUPED) ## Build the wheel and the source distribution into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean: ## Remove everything that was made here
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(wildcard fluid telemetry tests examples) -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,cpu]'
+	@touch $@
+
+# The pip that Python brings may be older than dependency groups.
+$(GROUPED): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group $(GROUP)
+	@touch $@ $(RUNTIME)

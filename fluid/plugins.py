@@ -1,0 +1,81 @@
+"""What a plugin is, and how one is found.
+
+A plugin watches or extends a consumer or a manager. It sees only `PluginHost`, and it is found
+by the `fluid` command through the entry-point group `fluid.plugins`; that is how metrics are
+served although the core has never heard of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Any, Protocol, runtime_checkable
+
+from fluid.errors import PluginError
+from fluid.workers import Worker
+
+__all__ = ["COMMAND_GROUP", "PLUGIN_GROUP", "Plugin", "PluginHost", "find_commands", "find_plugins"]
+
+PLUGIN_GROUP = "fluid.plugins"
+COMMAND_GROUP = "fluid.commands"
+
+
+class PluginHost(Protocol):
+    """What a plugin may use of the consumer or manager it is attached to."""
+
+    @property
+    def type(self) -> str:
+        """`task_consumer`, `task_scheduler` or `task_manager`."""
+
+    @property
+    def config(self) -> Any:
+        """The settings, a `TaskManagerConfig`."""
+
+    @property
+    def broker(self) -> Any:
+        """The broker, a `TaskBroker`."""
+
+    @property
+    def registry(self) -> Any:
+        """The registered tasks, a `TaskRegistry`."""
+
+    @property
+    def dispatcher(self) -> Any:
+        """Where sync handlers are registered, a `TaskDispatcher`."""
+
+    def add_workers(self, *workers: Worker) -> None:
+        """Run these beside the host's own workers."""
+
+    def remove_workers(self, *workers: Worker) -> None:
+        """Stop these."""
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """Something that can be attached to a consumer or a manager, once, and detached."""
+
+    def attach(self, host: Any) -> None:
+        """Start to listen; `host` is a `PluginHost`."""
+
+    def detach(self) -> None:
+        """Stop to listen, and leave nothing behind."""
+
+
+def _load(group: str) -> Iterator[tuple[str, Any]]:
+    for point in sorted(entry_points(group=group), key=lambda found: found.name):
+        try:
+            yield point.name, point.load()
+        except Exception as error:
+            raise PluginError(
+                f"plugin {point.name!r} ({point.value}) of {group!r} does not load: {error}"
+            ) from error
+
+
+def find_plugins() -> Iterator[tuple[str, Callable[[], Plugin]]]:
+    """Name and factory of every installed plugin, in the order of their names."""
+    yield from _load(PLUGIN_GROUP)
+
+
+def find_commands() -> Iterator[tuple[str, Any]]:
+    """Name and sub-command of every installed extension of the `fluid` command."""
+    yield from _load(COMMAND_GROUP)

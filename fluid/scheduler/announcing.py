@@ -1,0 +1,67 @@
+"""One place from which every event is told, to sync handlers in line and to async ones by queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fluid.clock import SYSTEM_CLOCK, Clock
+from fluid.dispatcher import HandlerName
+from fluid.scheduler.dispatchers import TaskDispatcher
+from fluid.scheduler.events import EVENTS, Event
+from fluid.scheduler.run import TaskRun
+from fluid.workers import AsyncConsumer
+
+QUIET_SECONDS = 1.0
+"""`handler_failed` and `handler_dropped` come at most once in so long for each handler."""
+
+
+class Announcer:
+    """Tells events. A handler's trouble is an event too, which the handler in trouble is not told of."""
+
+    def __init__(self, *, stopping_grace_period: float, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._last_said: dict[tuple[str, HandlerName], float] = {}
+        self._unsaid: dict[tuple[str, HandlerName], int] = {}
+        self.dispatcher = TaskDispatcher(EVENTS, on_failure=self._sync_failed)
+        self.handlers: AsyncConsumer[Event] = AsyncConsumer(
+            events=EVENTS,
+            on_failed=self._async_failed,
+            on_dropped=self._dropped,
+            name="handlers",
+            critical=False,
+            stopping_grace_period=stopping_grace_period,
+            stage=-10,
+        )
+        """Where async handlers live; a worker of the consumer, or of the manager while it is open."""
+
+    def wants(self, name: str) -> bool:
+        """Whether anybody would be told."""
+        return self.dispatcher.wants(name) or self.handlers.wants(name)
+
+    def announce(self, name: str, run: TaskRun[Any] | None = None, **told: Any) -> None:
+        """Tell an event; a sync handler gets the live run, async handlers share one snapshot of it."""
+        if self.dispatcher.wants(name):
+            self.dispatcher.dispatch(name, Event(name=name, run=run, **told))
+        if self.handlers.wants(name):
+            self.handlers.dispatch(name, Event(name=name, run=run.snapshot() if run else None, **told))
+
+    def _sync_failed(self, event: str, handler: str, error: BaseException) -> None:
+        self._say("handler_failed", HandlerName(event, handler), error=repr(error))
+
+    def _async_failed(self, event: str, handler: str, error: BaseException, seconds: float) -> None:
+        self._say("handler_failed", HandlerName(event, handler), error=repr(error), seconds=seconds)
+
+    def _dropped(self, event: str, handler: str) -> None:
+        self._say("handler_dropped", HandlerName(event, handler))
+
+    def _say(self, what: str, handler: HandlerName, **facts: Any) -> None:
+        key = (what, handler)
+        self._unsaid[key] = self._unsaid.get(key, 0) + 1
+        now = self._clock.elapsed()
+        if now - self._last_said.get(key, -QUIET_SECONDS) < QUIET_SECONDS:
+            return
+        self._last_said[key] = now
+        facts |= {"event": handler.event, "handler": handler.name, "count": self._unsaid.pop(key)}
+        told = Event(name=what, facts=facts)
+        self.dispatcher.dispatch(what, told, but_not=handler)
+        self.handlers.dispatch(what, told, but_not=handler)

@@ -1,0 +1,236 @@
+"""What a broker promises: where runs are kept, claimed under a lease, and settled.
+
+Every move is atomic and may arrive twice. Instants are milliseconds since the epoch by the
+broker's own clock; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fluid.scheduler.moves import (
+    Acceptance,
+    Claim,
+    Fired,
+    Renewal,
+    Rescued,
+    RunRecord,
+    Settled,
+    Settlement,
+    Submission,
+)
+from fluid.scheduler.states import TaskPriority, TaskState
+
+CommandWatcher = Callable[[str, float, str], None]
+"""Told of every call: the move, the seconds it took, and the kind of error or an empty word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """How many runs are where."""
+
+    ready: int = 0
+    running: int = 0
+    scheduled: int = 0
+    held: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Totals since the queue was made, and what they do not explain.
+
+    accepted = success + failure + aborted + dead + scheduled + held + ready + running, at every
+    instant; the difference is `unaccounted`.
+    """
+
+    accepted: int
+    success: int
+    failure: int
+    aborted: int
+    replayed: int
+    unaccounted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The queue at one instant."""
+
+    now: float
+    ready: int
+    running: int
+    scheduled: int
+    held: int
+    dead: int
+    by_priority: Mapping[TaskPriority, Depths]
+    oldest_ready_age: Mapping[TaskPriority, float]
+    """Seconds the oldest ready run has been ready, overdue scheduled ones included; 0 when none."""
+    paused: bool
+    books: Books
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerInfo:
+    """A consumer that shows signs of life."""
+
+    name: str
+    slots: int
+    busy: int
+    version: str
+    tasks: tuple[str, ...] = ()
+    seen: float = 0.0
+    """Seconds since its last sign of life."""
+
+
+class Renewer(Protocol):
+    """Renews leases from a thread, over a connection of its own."""
+
+    def renew(
+        self, consumer: str, lease: float, about: ConsumerInfo, runs: Sequence[tuple[str, str]]
+    ) -> list[Renewal]:
+        """One round trip for all (token, run id). Raises `BrokerUnavailableError`."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+@dataclass(slots=True)
+class BrokerListeners:
+    """Who is told what happens to the broker itself."""
+
+    lost: list[Callable[[str], None]] = field(default_factory=list)
+    recovered: list[Callable[[float], None]] = field(default_factory=list)
+    command: list[CommandWatcher] = field(default_factory=list)
+    cancel: list[Callable[[str], None]] = field(default_factory=list)
+
+
+class TaskBroker(ABC):
+    """Where runs are kept."""
+
+    listeners: BrokerListeners
+
+    @property
+    @abstractmethod
+    def queue(self) -> str:
+        """The name of the queue."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the broker is, secrets masked."""
+
+    @property
+    @abstractmethod
+    def up(self) -> bool:
+        """The last call reached the broker."""
+
+    @property
+    @abstractmethod
+    def connected_for(self) -> float:
+        """Seconds since a connection was made or restored; 0 while there is none."""
+
+    @abstractmethod
+    async def open(self, deadline: float | None = None) -> None:
+        """Connect, and make what the queue stands on; retried until `deadline` (elapsed seconds)."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close every connection."""
+
+    @abstractmethod
+    async def enqueue(
+        self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
+    ) -> Acceptance:
+        """Into the queue, all in one move. `BrokerUnavailableError` has `sent` true when they may be in."""
+
+    @abstractmethod
+    async def claim(
+        self,
+        consumer: str,
+        slots: int,
+        *,
+        lease: float,
+        wait: float,
+        suspects: int,
+        cursor: str,
+        held: Sequence[str],
+    ) -> Claim:
+        """Wait at the bell for up to `wait` seconds (0: not at all), then claim up to `slots` runs."""
+
+    @abstractmethod
+    async def stop_claiming(self, consumer: str) -> None:
+        """From now on this consumer's claims answer nothing, and its wait at the bell ends."""
+
+    @abstractmethod
+    async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
+        """Tell outcomes, all in one move; retried until the broker has answered."""
+
+    @abstractmethod
+    def renewer(self) -> Renewer:
+        """A renewer for a keeper's thread."""
+
+    @abstractmethod
+    async def rescue(self, *, nonce: str, interval: float, max_deliveries: int) -> list[Rescued]:
+        """Deliver again what was lost, unless that was done anywhere within `interval` seconds."""
+
+    @abstractmethod
+    async def tidy(self, *, interval: float, silence: float) -> int:
+        """Forget consumers that were silent for `silence` seconds, and other leftovers."""
+
+    @abstractmethod
+    async def leave(self, consumer: str) -> bool:
+        """Forget this consumer; False when something is still pending for it."""
+
+    @abstractmethod
+    async def snapshot(self) -> Snapshot:
+        """The queue as it is now."""
+
+    @abstractmethod
+    async def consumers(self) -> list[ConsumerInfo]:
+        """Who shows signs of life."""
+
+    @abstractmethod
+    async def get_run(self, run_id: str) -> RunRecord | None:
+        """What is kept of a run."""
+
+    @abstractmethod
+    async def list_runs(
+        self, state: TaskState, *, task: str = "", limit: int = 50, offset: int = 0
+    ) -> list[RunRecord]:
+        """Runs in this state: newest first for ended and dead ones, next first for the others."""
+
+    @abstractmethod
+    async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
+        """Wait, without polling, until a run is final or dead; None when it is not in time, or not known.
+
+        `deadline` is on the monotonic clock.
+        """
+
+    @abstractmethod
+    def hear_cancellations(self) -> None:
+        """Be told at once, through `listeners.cancel`, of runs that shall be cancelled."""
+
+    @abstractmethod
+    async def cancel(self, run_id: str, *, only: TaskState | None = None, reason: str = "cancelled") -> str:
+        """End a run `aborted`: `ended`, `asked` (its consumer was told), `over`, `elsewhere` or `unknown`."""
+
+    @abstractmethod
+    async def replay(self, run_id: str) -> str:
+        """Make a dead run ready again: `replayed`, `unique`, `elsewhere` or `unknown`."""
+
+    @abstractmethod
+    async def report_progress(self, run_id: str, report: bytes) -> None:
+        """Keep how far a run has come."""
+
+    @abstractmethod
+    async def fire(
+        self, task: str, fingerprint: str, tick: float, *, nonce: str, run: Submission | None
+    ) -> Fired:
+        """Fire one tick, once in the fleet; without a run, give up those up to it. Tick 0 only registers."""
+
+    @abstractmethod
+    async def schedules(self) -> dict[str, float]:
+        """The last tick of every schedule that was ever fired, by task."""

@@ -1,0 +1,1 @@
+"""The one broker: Redis streams, on every server that speaks them."""

@@ -1,0 +1,84 @@
+"""The whole key map. No other room holds a key literal.
+
+Every key of a queue starts with the hash tag `{queue}`, so that one queue is one slot of a cluster.
+
+    {q}:stream:<lane><priority>   streams of entries, one group each; the lane is
+                                  r ready, b back (returned), s suspect (lost twice), d direct
+    {q}:bell                      list of at most one token: something can be claimed
+    {q}:books                     hash of totals: accepted, success, failure, aborted, replayed
+    {q}:leases                    zset of tokens by expiry; a token is `<stream code>/<entry id>`
+    {q}:scheduled:<priority>      zset of run ids by due time
+    {q}:held:<priority>           zset, all scores 0, of `<task>\\0<why>\\0<since>\\0<run id>`
+    {q}:dead:<priority>           zset of run ids by time
+    {q}:failed                    zset of failed run ids by time, bounded in number
+    {q}:unique                    hash of unique key -> run id
+    {q}:cancelled                 set of run ids that are running and shall not
+    {q}:waited                    zset of run ids whose end somebody waits for
+    {q}:claims                    hash of consumer -> nonce and tokens of its last claim; `*paused` pauses all
+    {q}:consumers, {q}:seen       hash of consumer -> what it is; zset of consumers by last sign of life
+    {q}:schedules                 hash of task -> fingerprint, last tick, nonce
+    {q}:upkeep                    hash of job -> when it was last done, and its answer
+    {q}:run:<id>                  hash, the record of one run: where it is (`at`), its entry, its
+                                  fields while it is in no stream, its outcome; expires when final
+    {q}:done                      pub/sub channel of run ids that ended while somebody waited
+
+Instants are milliseconds since the epoch by the broker's clock.
+"""
+
+from __future__ import annotations
+
+from fluid.scheduler.states import TaskPriority
+
+GROUP = "fluid"
+"""The consumer group of every stream."""
+
+LETTERS = {"h": TaskPriority.high, "m": TaskPriority.medium, "l": TaskPriority.low}
+LANES = {"d": "direct", "s": "suspect", "b": "returned", "r": "ready"}
+STREAM_CODES = tuple(lane + letter for letter in LETTERS for lane in LANES)
+"""Every stream, in the order in which a claim looks at them."""
+
+_SINGLE = (
+    "bell",
+    "books",
+    "leases",
+    "failed",
+    "unique",
+    "cancelled",
+    "waited",
+    "claims",
+    "consumers",
+    "seen",
+    "schedules",
+    "upkeep",
+    "done",
+)
+
+
+class Keys:
+    """The keys of one queue, by the names that scripts declare."""
+
+    def __init__(self, queue: str) -> None:
+        self.prefix = f"{{{queue}}}:"
+        names = {name: name for name in _SINGLE}
+        names.update({f"stream_{code}": f"stream:{code}" for code in STREAM_CODES})
+        for family in ("scheduled", "held", "dead"):
+            names.update({f"{family}_{letter}": f"{family}:{letter}" for letter in LETTERS})
+        self._named = {name: self.prefix + rest for name, rest in names.items()}
+        self._named["run"] = self.prefix + "run:"
+
+    def __getitem__(self, name: str) -> str:
+        """The key that scripts call `name`; `run` is the beginning of every record's key."""
+        return self._named[name]
+
+    def run(self, run_id: str) -> str:
+        """The record of a run."""
+        return self._named["run"] + run_id
+
+    def permanent(self) -> frozenset[str]:
+        """The keys that live as long as the queue does; every other key expires."""
+        return frozenset(key for name, key in self._named.items() if name != "run")
+
+
+def priority_letter(priority: TaskPriority) -> str:
+    """How a priority is written in stream codes."""
+    return priority[0]

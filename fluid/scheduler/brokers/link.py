@@ -1,0 +1,128 @@
+"""The link to the broker as a whole: up or lost, tried again with back-off and jitter, and announced."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from fluid.clock import elapsed
+from fluid.errors import BrokerError
+from fluid.scheduler.broker import BrokerListeners
+from fluid.scheduler.brokers.address import Address
+from fluid.scheduler.brokers.channel import Channel, LostError, MissingStreamError
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+
+
+def pause_before(attempt: int) -> float:
+    """Seconds to wait before this retry, from 1: doubling, bounded, with half of it left to chance."""
+    return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 10)) * (0.5 + random.random() / 2))
+
+
+class Link:
+    """Makes channels, and knows whether the broker is up."""
+
+    def __init__(self, address: Address, listeners: BrokerListeners, *, start: bool = True) -> None:
+        self._address = address
+        self._listeners = listeners
+        self._start = start
+        self._lost_at: float | None = None
+        self._connected_at: float | None = None
+        self._channels: list[Channel] = []
+        self.repair: Callable[[], Awaitable[None]] | None = None
+        """Makes what the queue stands on, when the server has lost it."""
+
+    @property
+    def up(self) -> bool:
+        """The last call reached the broker."""
+        return self._lost_at is None and self._connected_at is not None
+
+    @property
+    def connected_for(self) -> float:
+        """Seconds since a connection was made or restored."""
+        return elapsed() - self._connected_at if self.up and self._connected_at is not None else 0.0
+
+    def channel(self) -> Channel:
+        """A channel of its own for one kind of call."""
+        channel = Channel(
+            lambda: self._address.resolve(start=self._start).connection(socket_timeout=None), self._connected
+        )
+        self._channels.append(channel)
+        return channel
+
+    def _connected(self) -> None:
+        self._connected_at = elapsed()
+
+    def failed(self, reason: str) -> None:
+        """A call did not reach the broker."""
+        if self._lost_at is None:
+            self._lost_at = elapsed()
+            for listener in self._listeners.lost:
+                listener(reason)
+
+    def answered(self) -> None:
+        """A call reached the broker."""
+        if self._lost_at is not None:
+            seconds, self._lost_at = elapsed() - self._lost_at, None
+            for listener in self._listeners.recovered:
+                listener(seconds)
+
+    async def call(self, move: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """One try of a move, timed and judged."""
+        begin = elapsed()
+        kind = ""
+        try:
+            answer = await attempt()
+        except LostError as error:
+            kind = "lost"
+            self.failed(str(error))
+            raise
+        except MissingStreamError:
+            kind = "missing"
+            raise
+        except BrokerError:
+            kind = "refused"
+            raise
+        else:
+            self.answered()
+            return answer
+        finally:
+            for watcher in self._listeners.command:
+                watcher(move, elapsed() - begin, kind)
+
+    async def persist(
+        self, move: str, attempt: Callable[[], Awaitable[T]], deadline: float | None = None
+    ) -> T:
+        """Try a move until it is answered, or until the deadline has passed.
+
+        The error of the last try is raised then; its `sent` is true if any try may have been
+        carried out. A move that finds the streams gone is tried again once they are repaired.
+        """
+        tries, sent = 0, False
+        while True:
+            tries += 1
+            try:
+                return await self.call(move, attempt)
+            except MissingStreamError:
+                if self.repair is None or tries > 3:
+                    raise
+                await self.persist("open", self.repair, deadline)
+            except LostError as error:
+                sent = sent or error.sent
+                pause = pause_before(tries)
+                if deadline is not None and elapsed() + pause > deadline:
+                    raise LostError(
+                        f"the broker at {self._address.masked} is away: {error}", sent=sent
+                    ) from error
+                await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """Close every channel, and the embedded server if it was started here."""
+        for channel in self._channels:
+            await channel.close()
+        await asyncio.to_thread(self._address.close)

@@ -1,0 +1,33 @@
+-- cancel: a run ends aborted; at once when it has not started, else its consumer is asked to cancel its body.
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, books, leases, unique, cancelled, waited, done, run
+-- ARGV: id, only, reason, ttl
+-- RETURNS: now, ended | asked | over (it had ended before) | elsewhere (it is not where `only` says) | unknown, fields.
+-- TWICE: a run that is over is over; asking twice is asking.
+
+local now = clock()
+local m = map(call('HGETALL', K.run .. A.id))
+local at = m.at
+if not at then return {now, 'unknown', {}} end
+if at == 'success' or at == 'failure' or at == 'aborted' then
+  return {now, at == 'aborted' and m.reason == A.reason and 'ended' or 'over', {}}
+end
+if A.only ~= '' and at ~= A.only then return {now, 'elsewhere', {}} end
+
+if at_stream(at) then
+  if call('ZSCORE', K.leases, at .. '/' .. m.entry) then
+    call('SADD', K.cancelled, A.id)
+    call('PUBLISH', K.done, 'cancel ' .. A.id)
+    return {now, 'asked', {}}
+  end
+  local entry = m.entry
+  m = read_entry(at, entry)
+  call('XDEL', stream(at), entry)
+elseif at == 'held' then
+  call('ZREM', K['held_' .. m.priority], m.task .. '\0' .. m.why .. '\0' .. m.since .. '\0' .. m.id)
+else
+  call('ZREM', K[at .. '_' .. m.priority], m.id)
+end
+keep(m, 'aborted')
+finish(m, 'aborted', 'cancel', A.reason, '', A.ttl)
+call('HINCRBY', K.books, 'aborted', 1)
+return {now, 'ended', flat(m)}

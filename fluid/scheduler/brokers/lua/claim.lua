@@ -1,0 +1,138 @@
+-- claim: as many runs as there are free slots, most urgent first, under a lease for this consumer.
+-- KEYS: STREAMS, SCHEDULED, HELD, bell, leases, claims, run
+-- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, names of (held task)
+-- RETURNS: now, milliseconds until the next run is due (-1: none), 1 if slots were filled, names of held tasks after
+--   the cursor, then each run: stream code, entry id, fields.
+-- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
+
+local now = clock()
+local kept = call('HMGET', K.claims, A.consumer, '*paused')
+if kept[1] == 'stopping' or kept[2] then return {now, -1, 0, {}} end
+
+local runs, leases, tokens = {}, {}, {}
+local free = tonumber(A.slots)
+
+local function hand_out(code, entries)
+  for _, entry in ipairs(entries) do
+    local token = code .. '/' .. entry[1]
+    runs[#runs + 1] = {code, entry[1], entry[2]}
+    leases[#leases + 1] = now + A.lease
+    leases[#leases + 1] = token
+    tokens[#tokens + 1] = token
+  end
+  free = free - #entries
+end
+
+local function read(code, count)
+  if count < 1 then return end
+  local answer = call('XREADGROUP', 'GROUP', 'fluid', A.consumer, 'COUNT', count, 'STREAMS', stream(code), '>')
+  if answer then hand_out(code, answer[1][2]) end
+end
+
+-- Due runs become ready in the order in which they fell due; bounded, and there is no other promoter.
+local function promote()
+  local next_due = -1
+  for _, letter in ipairs(LETTERS) do
+    local waiting = K['scheduled_' .. letter]
+    local head = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+    if head[2] and tonumber(head[2]) <= now then
+      local due = call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, 100)
+      for _, id in ipairs(due) do
+        local m = take(id)
+        if m then put('r' .. letter, m) end
+      end
+      call('ZREM', waiting, unpack(due))
+      head = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+    end
+    if head[2] then
+      local left = math.max(0, tonumber(head[2]) - now)
+      if next_due < 0 or left < next_due then next_due = left end
+    end
+  end
+  return next_due
+end
+
+-- A held run that this consumer can take goes straight into its hands, through a stream where nothing waits,
+-- so that no consumer that cannot take it sees it on the way.
+local function release(letter, task)
+  local held = K['held_' .. letter]
+  local first = '[' .. task .. '\0unknown'
+  local found = call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, free)
+  if #found < free then
+    first = '[' .. task .. '\0newer'
+    for _, member in ipairs(call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, free - #found)) do
+      found[#found + 1] = member
+    end
+  end
+  local moved = 0
+  for _, member in ipairs(found) do
+    local id = string.match(member, '([^%z]+)$')
+    local version = call('HGET', K.run .. id, 'version')
+    if version and tonumber(version) <= tonumber(A.version) then
+      call('ZREM', held, member)
+      put('d' .. letter, take(id))
+      moved = moved + 1
+    end
+  end
+  read('d' .. letter, moved)
+end
+
+-- A few names of tasks that have held runs, from the cursor on and round again.
+local function held_tasks()
+  local names, seen = {}, {}
+  for _, from in ipairs({A.cursor, ''}) do
+    for _, letter in ipairs(LETTERS) do
+      local after = from == '' and '-' or ('(' .. from .. '\1')
+      for _ = 1, 8 do
+        local member = call('ZRANGEBYLEX', K['held_' .. letter], after, '+', 'LIMIT', 0, 1)[1]
+        if not member then break end
+        local name = string.match(member, '^([^%z]+)')
+        if not seen[name] then
+          seen[name] = true
+          names[#names + 1] = name
+        end
+        after = '(' .. name .. '\1'
+      end
+    end
+    if #names >= 8 then break end
+  end
+  return names
+end
+
+local next_due, names = -1, {}
+if kept[1] and string.sub(kept[1], 1, #A.nonce + 1) == A.nonce .. ' ' then
+  for code, entry in string.gmatch(kept[1], '(%a%a)/(%d+%-%d+)') do
+    if call('ZSCORE', K.leases, code .. '/' .. entry) then
+      hand_out(code, call('XRANGE', stream(code), entry, entry))
+    end
+  end
+  next_due = 0
+else
+  if call('EXISTS', K.scheduled_h, K.scheduled_m, K.scheduled_l) > 0 then next_due = promote() end
+  local any_held = call('EXISTS', K.held_h, K.held_m, K.held_l) > 0
+  local suspects = tonumber(A.suspects)
+  for _, letter in ipairs(LETTERS) do
+    if any_held then
+      for i = REST + 1, #ARGV do
+        if free > 0 then release(letter, ARGV[i]) end
+      end
+    end
+    if suspects > 0 and free > 0 then
+      local before = free
+      read('s' .. letter, 1)
+      suspects = suspects - (before - free)
+    end
+    read('b' .. letter, free)
+    read('r' .. letter, free)
+    if free == 0 then break end
+  end
+  if any_held then names = held_tasks() end
+end
+
+if #runs > 0 then
+  call('ZADD', K.leases, unpack(leases))
+  call('HSET', K.claims, A.consumer, A.nonce .. ' ' .. table.concat(tokens, ' '))
+end
+-- It is full and will not wait: whatever is left, or falls due, needs another one awake.
+if free <= 0 then ring() end
+return {now, next_due, free <= 0 and 1 or 0, names, unpack(runs)}

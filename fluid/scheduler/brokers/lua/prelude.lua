@@ -1,0 +1,127 @@
+-- prelude: what the moves share. It comes before each of them, after K (keys by name), A (arguments
+-- by name) and REST (how many named arguments there are; those of a list follow).
+--
+-- A run's fields travel together: as a stream's entry while the run is in a stream, in its record
+-- (K.run .. id) while it is not. `at` in the record says which: a stream code, `scheduled`, `held`,
+-- `dead`, or the final state.
+
+local call = redis.call
+local LETTERS = {'h', 'm', 'l'}
+local FIELDS = {'id', 'task', 'priority', 'version', 'message', 'queued', 'ready', 'failures', 'losses'}
+local SELDOM = {'deliveries', 'unique', 'owners'}
+
+local function clock()
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function map(flat)
+  local m = {}
+  for i = 1, #flat, 2 do m[flat[i]] = flat[i + 1] end
+  return m
+end
+
+local function flat(m)
+  local f = {}
+  for _, name in ipairs(FIELDS) do
+    f[#f + 1] = name
+    f[#f + 1] = m[name]
+  end
+  for _, name in ipairs(SELDOM) do
+    if m[name] and m[name] ~= '' then
+      f[#f + 1] = name
+      f[#f + 1] = m[name]
+    end
+  end
+  return f
+end
+
+local function stream(code) return K['stream_' .. code] end
+
+local function at_stream(at) return at and #at == 2 end
+
+-- Something can be claimed: one token in the bell wakes one idle consumer.
+local function ring()
+  if call('LLEN', K.bell) == 0 then call('RPUSH', K.bell, '1') end
+end
+
+-- Into a stream, as a new entry, hence under a new token.
+local function put(code, m)
+  local entry = call('XADD', stream(code), '*', unpack(flat(m)))
+  call('HSET', K.run .. m.id, 'at', code, 'entry', entry)
+  return entry
+end
+
+-- Out of every stream, into the run's own record.
+local function keep(m, at)
+  call('HSET', K.run .. m.id, 'at', at, unpack(flat(m)))
+end
+
+-- Out of the record, to be put into a stream; nil when the record has gone.
+local function take(id)
+  local m = map(call('HGETALL', K.run .. id))
+  if not m.id then return nil end
+  call('HDEL', K.run .. id, 'why', 'since', unpack(FIELDS))
+  call('HDEL', K.run .. id, unpack(SELDOM))
+  return m
+end
+
+local function read_entry(code, entry)
+  local found = call('XRANGE', stream(code), entry, entry)
+  return found[1] and map(found[1][2])
+end
+
+-- Due later: the wait is kept here, never in a process. Rings when it became the earliest, so that
+-- a waiting consumer learns of it.
+local function schedule(m, due)
+  m.ready = due
+  keep(m, 'scheduled')
+  local waiting = K['scheduled_' .. m.priority]
+  call('ZADD', waiting, due, m.id)
+  if call('ZRANGE', waiting, 0, 0)[1] == m.id then ring() end
+end
+
+-- A run that the broker has not seen: ready now, or scheduled.
+local function accept(m, due, now)
+  m.queued = now
+  m.failures = 0
+  m.losses = 0
+  if due > now then
+    schedule(m, due)
+  else
+    m.ready = now
+    put('r' .. m.priority, m)
+    return true
+  end
+end
+
+local function free_unique(unique, id)
+  if unique and unique ~= '' and call('HGET', K.unique, unique) == id then call('HDEL', K.unique, unique) end
+end
+
+-- What is left of a run that ended: its outcome, for ttl milliseconds, told to whoever waits.
+local function finish(m, state, token, reason, outcome, ttl)
+  local record = K.run .. m.id
+  call('HSET', record, 'at', state, 'token', token, 'reason', reason, 'outcome', outcome)
+  call('PEXPIRE', record, ttl)
+  free_unique(m.unique, m.id)
+  if call('ZREM', K.waited, m.id) == 1 then call('PUBLISH', K.done, m.id) end
+end
+
+local function acknowledge(code, entry)
+  call('XACK', stream(code), 'fluid', entry)
+  call('XDEL', stream(code), entry)
+  call('ZREM', K.leases, code .. '/' .. entry)
+end
+
+-- A consumer's entries in the groups go only when nothing is pending for it, for that would strand it.
+local function leave(consumer, codes)
+  for _, code in ipairs(codes) do
+    if #call('XPENDING', stream(code), 'fluid', '-', '+', 1, consumer) > 0 then return false end
+  end
+  for _, code in ipairs(codes) do call('XGROUP', 'DELCONSUMER', stream(code), 'fluid', consumer) end
+  call('HDEL', K.consumers, consumer)
+  call('ZREM', K.seen, consumer)
+  call('HDEL', K.claims, consumer)
+  return true
+end

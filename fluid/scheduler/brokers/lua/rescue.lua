@@ -1,0 +1,43 @@
+-- rescue: runs whose lease ran out are delivered again, or are dead when that happened too often.
+-- KEYS: STREAMS, DEAD, bell, books, leases, unique, cancelled, waited, upkeep, done, run
+-- ARGV: nonce, interval, count, max_deliveries, ttl
+-- RETURNS: now, then each run: what became of it (returned, dead, aborted), its last owner, its fields.
+-- TWICE: one pass an interval in the whole fleet; its answer is kept, and told again to the same nonce.
+
+local now = clock()
+local kept = call('HMGET', K.upkeep, 'rescued', 'rescue_nonce', 'rescue_answer')
+if kept[2] == A.nonce then return cmsgpack.unpack(kept[3]) end
+if kept[1] and now - kept[1] < tonumber(A.interval) then return {now} end
+
+local answer = {now}
+for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, A.count)) do
+  local code, entry = string.match(token, '^(%a%a)/(.+)$')
+  local m = read_entry(code, entry)
+  local pending = call('XPENDING', stream(code), 'fluid', entry, entry, 1)
+  local owner = pending[1] and pending[1][2] or ''
+  acknowledge(code, entry)
+  if m then
+    m.losses = m.losses + 1
+    m.owners = m.owners and (m.owners .. ' ' .. owner) or owner
+    local fate = 'returned'
+    if call('SREM', K.cancelled, m.id) == 1 then
+      fate = 'aborted'
+      keep(m, fate)
+      finish(m, fate, token, 'cancelled', '', A.ttl)
+      call('HINCRBY', K.books, fate, 1)
+    elseif m.losses >= (tonumber(m.deliveries) or tonumber(A.max_deliveries)) then
+      fate = 'dead'
+      keep(m, fate)
+      call('HSET', K.run .. m.id, 'reason', 'lost_too_often')
+      call('ZADD', K['dead_' .. m.priority], now, m.id)
+      free_unique(m.unique, m.id)
+      if call('ZREM', K.waited, m.id) == 1 then call('PUBLISH', K.done, m.id) end
+    else
+      put((m.losses >= 2 and 's' or 'b') .. m.priority, m)
+      ring()
+    end
+    answer[#answer + 1] = {fate, owner, flat(m)}
+  end
+end
+call('HSET', K.upkeep, 'rescued', now, 'rescue_nonce', A.nonce, 'rescue_answer', cmsgpack.pack(answer))
+return answer

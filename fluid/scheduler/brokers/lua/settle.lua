@@ -1,0 +1,90 @@
+-- settle: outcomes of claimed runs. One counts exactly when its lease, under its very token, is still there.
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, failed, unique, cancelled, waited, done, run
+-- ARGV: bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
+-- RETURNS: now, then for each outcome 1 accepted or 0 refused.
+-- TWICE: an accepted token stays in the run's record, and the same token is accepted again without a move.
+
+local WIDTH = 9
+local now = clock()
+local answer = {now}
+local tokens, ids = {}, {}
+for i = REST + 1, #ARGV, WIDTH do
+  tokens[#tokens + 1] = ARGV[i] .. '/' .. ARGV[i + 1]
+  ids[#ids + 1] = ARGV[i + 2]
+end
+local leased = call('ZMSCORE', K.leases, unpack(tokens))
+local waited = call('EXISTS', K.waited) == 1 and call('ZMSCORE', K.waited, unpack(ids)) or {}
+
+local gone, counts, freed = {}, {}, {}
+
+local function end_run(i, n, kind)
+  local record = K.run .. ids[n]
+  if kind == 'failure' then
+    -- the evidence keeps what is needed to look at the run, and to replay it
+    keep(read_entry(ARGV[i], ARGV[i + 1]), kind)
+    call('ZADD', K.failed, now, ids[n])
+  end
+  call('HSET', record, 'at', kind, 'token', tokens[n], 'reason', ARGV[i + 4], 'outcome', ARGV[i + 8])
+  call('PEXPIRE', record, waited[n] and math.max(60000, ARGV[i + 6]) or ARGV[i + 6])
+  free_unique(ARGV[i + 7], ids[n])
+  counts[kind] = (counts[kind] or 0) + 1
+end
+
+local function move_run(i, n, kind)
+  local m = read_entry(ARGV[i], ARGV[i + 1])
+  local reason = ARGV[i + 4]
+  local record = K.run .. ids[n]
+  call('HSET', record, 'token', tokens[n], 'reason', reason, 'outcome', ARGV[i + 8])
+  if kind == 'retry' then
+    m.failures = m.failures + 1
+    schedule(m, now + ARGV[i + 5])
+  elseif kind == 'interrupted' then
+    put('b' .. m.priority, m)
+    ring()
+  elseif kind == 'held' then
+    keep(m, 'held')
+    local since = string.format('%013d', m.ready)
+    call('HSET', record, 'why', reason, 'since', since)
+    call('ZADD', K['held_' .. m.priority], 0, m.task .. '\0' .. reason .. '\0' .. since .. '\0' .. m.id)
+    ring()
+  elseif kind == 'dead' then
+    keep(m, 'dead')
+    call('ZADD', K['dead_' .. m.priority], now, m.id)
+    free_unique(m.unique, m.id)
+  end
+end
+
+for n = 1, #tokens do
+  local i = REST + 1 + (n - 1) * WIDTH
+  local kind = ARGV[i + 3]
+  if leased[n] then
+    leased[n] = false
+    local final = kind == 'success' or kind == 'failure' or kind == 'aborted'
+    if final then end_run(i, n, kind) else move_run(i, n, kind) end
+    if waited[n] and (final or kind == 'dead') then
+      call('ZREM', K.waited, ids[n])
+      call('PUBLISH', K.done, ids[n])
+    end
+    local code = ARGV[i]
+    gone[code] = gone[code] or {}
+    table.insert(gone[code], ARGV[i + 1])
+    freed[#freed + 1] = tokens[n]
+    answer[#answer + 1] = 1
+  else
+    answer[#answer + 1] = call('HGET', K.run .. ids[n], 'token') == tokens[n] and 1 or 0
+  end
+end
+
+for code, entries in pairs(gone) do
+  call('XACK', stream(code), 'fluid', unpack(entries))
+  call('XDEL', stream(code), unpack(entries))
+end
+if #freed > 0 then
+  call('ZREM', K.leases, unpack(freed))
+  if call('EXISTS', K.cancelled) == 1 then call('SREM', K.cancelled, unpack(ids)) end
+end
+for kind, count in pairs(counts) do call('HINCRBY', K.books, kind, count) end
+if counts.failure then
+  for _ = 1, call('ZCARD', K.failed) - A.bound do call('DEL', K.run .. call('ZPOPMIN', K.failed)[1]) end
+end
+return answer

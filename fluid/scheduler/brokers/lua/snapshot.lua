@@ -1,0 +1,27 @@
+-- snapshot: the queue as it is at one instant; its cost does not depend on the backlog.
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, books, claims
+-- ARGV:
+-- RETURNS: now, paused, totals, then for each stream in order: waiting, pending, when its oldest waiting run became
+--   ready (-1: none); then for each priority: scheduled, held, dead, when its oldest overdue run fell due (-1: none).
+-- TWICE: it only reads.
+
+local now = clock()
+local answer = {now, call('HEXISTS', K.claims, '*paused'), call('HGETALL', K.books)}
+
+for i = 1, 12 do
+  local key = KEYS[i]
+  local group = map(call('XINFO', 'GROUPS', key)[1])
+  local first = call('XRANGE', key, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
+  answer[#answer + 1] = call('XLEN', key) - group.pending
+  answer[#answer + 1] = group.pending
+  answer[#answer + 1] = first and tonumber(map(first[2]).ready) or -1
+end
+
+for _, letter in ipairs(LETTERS) do
+  local head = call('ZRANGE', K['scheduled_' .. letter], 0, 0, 'WITHSCORES')
+  answer[#answer + 1] = call('ZCARD', K['scheduled_' .. letter])
+  answer[#answer + 1] = call('ZCARD', K['held_' .. letter])
+  answer[#answer + 1] = call('ZCARD', K['dead_' .. letter])
+  answer[#answer + 1] = head[2] and tonumber(head[2]) <= now and tonumber(head[2]) or -1
+end
+return answer

@@ -1,0 +1,177 @@
+"""What the scripts answer, as the contract's own values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fluid.scheduler.broker import Books, ConsumerInfo, Depths, Snapshot
+from fluid.scheduler.brokers.keys import LANES, LETTERS, STREAM_CODES
+from fluid.scheduler.moves import Claim, Claimed, Fate, Rescued, RunRecord
+from fluid.scheduler.states import TaskPriority, TaskState
+
+Flat = Sequence[bytes]
+
+_MEDIUM = TaskPriority.medium
+
+
+def _pairs(flat: Flat) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def priority_of(letter: bytes) -> TaskPriority:
+    """The priority that a script writes as one letter."""
+    return LETTERS.get(letter.decode(), _MEDIUM)
+
+
+def read_claim(answer: Sequence[Any]) -> Claim:
+    """The answer of `claim`."""
+    now, next_due, filled, held = answer[:4]
+    return Claim(
+        now=now,
+        runs=[_claimed(now, *run) for run in answer[4:]],
+        next_due=None if next_due < 0 else next_due / 1000,
+        filled=bool(filled),
+        held_tasks=tuple(name.decode() for name in held),
+    )
+
+
+def _claimed(now: float, code: bytes, entry: bytes, flat: Flat) -> Claimed:
+    fields = _pairs(flat)
+    ready = float(fields[b"ready"])
+    return Claimed(
+        code=code.decode(),
+        entry=entry.decode(),
+        id=fields[b"id"].decode(),
+        task=fields[b"task"].decode(),
+        priority=priority_of(fields[b"priority"]),
+        version=int(fields[b"version"]),
+        message=fields[b"message"],
+        queued=float(fields[b"queued"]),
+        ready=ready,
+        failures=int(fields[b"failures"]),
+        losses=int(fields[b"losses"]),
+        waited=max(0.0, (now - ready) / 1000),
+        unique=fields.get(b"unique", b"").decode(),
+    )
+
+
+def read_rescued(answer: Sequence[Any]) -> list[Rescued]:
+    """The answer of `rescue`."""
+    state = {Fate.returned: TaskState.queued, Fate.dead: TaskState.dead, Fate.aborted: TaskState.aborted}
+    found = []
+    for fate, owner, flat in answer[1:]:
+        what = Fate(fate.decode())
+        found.append(Rescued(what, owner.decode(), _record(_pairs(flat), state[what])))
+    return found
+
+
+def read_fields(flat: Flat, state: TaskState) -> RunRecord:
+    """A run from the flat fields of a script's answer."""
+    return _record(_pairs(flat), state)
+
+
+def read_shown(run_id: str, answer: Sequence[Any]) -> RunRecord | None:
+    """The answer of `show`; None when nothing is kept."""
+    _, kept, entry, lease_until, owner = answer
+    record = _pairs(kept)
+    if not record:
+        return None
+    at = record.get(b"at", b"").decode()
+    leased = lease_until >= 0
+    if at in STREAM_CODES:
+        state = TaskState.running if leased else TaskState.queued
+    else:
+        state = TaskState(at)
+    run = _record({b"id": run_id.encode(), **record, **_pairs(entry)}, state)
+    run.owner = owner.decode()
+    run.lease_until = lease_until if leased else None
+    return run
+
+
+def _record(fields: dict[bytes, bytes], state: TaskState) -> RunRecord:
+    return RunRecord(
+        id=fields[b"id"].decode(),
+        task=fields.get(b"task", b"").decode(),
+        state=state,
+        priority=priority_of(fields.get(b"priority", b"m")),
+        version=int(fields.get(b"version", b"1")),
+        message=fields.get(b"message", b""),
+        queued=float(fields.get(b"queued", 0)),
+        ready=float(fields.get(b"ready", 0)),
+        failures=int(fields.get(b"failures", 0)),
+        losses=int(fields.get(b"losses", 0)),
+        reason=fields.get(b"reason", b"").decode(),
+        outcome=fields.get(b"outcome", b""),
+        owners=tuple(fields.get(b"owners", b"").decode().split()),
+        progress=fields.get(b"progress", b""),
+    )
+
+
+def read_snapshot(answer: Sequence[Any]) -> Snapshot:
+    """The answer of `snapshot`, and what the books do not explain."""
+    now, paused, totals = answer[:3]
+    streams, others = answer[3 : 3 + 3 * len(STREAM_CODES)], answer[3 + 3 * len(STREAM_CODES) :]
+    by_priority: dict[TaskPriority, Depths] = {}
+    oldest: dict[TaskPriority, float] = {}
+    for n, (letter, priority) in enumerate(LETTERS.items()):
+        lanes = [STREAM_CODES.index(lane + letter) * 3 for lane in LANES]
+        scheduled, held, dead, overdue = others[n * 4 : n * 4 + 4]
+        by_priority[priority] = Depths(
+            ready=sum(streams[at] for at in lanes),
+            running=sum(streams[at + 1] for at in lanes),
+            scheduled=scheduled,
+            held=held,
+            dead=dead,
+        )
+        since = [streams[at + 2] for at in lanes if streams[at + 2] >= 0] + (
+            [overdue] if overdue >= 0 else []
+        )
+        oldest[priority] = max(0.0, (now - min(since)) / 1000) if since else 0.0
+    total = {name: sum(getattr(depths, name) for depths in by_priority.values()) for name in Depths.__slots__}
+    books = {name.decode(): int(count) for name, count in _pairs(totals).items()}
+    known = {name: books.get(name, 0) for name in ("accepted", "success", "failure", "aborted", "replayed")}
+    explained = known["success"] + known["failure"] + known["aborted"] + sum(total.values())
+    return Snapshot(
+        now=now,
+        by_priority=by_priority,
+        oldest_ready_age=oldest,
+        paused=bool(paused),
+        books=Books(**known, unaccounted=known["accepted"] - explained),
+        **total,
+    )
+
+
+class _About(msgspec.Struct):
+    slots: int
+    busy: int
+    version: str
+    tasks: list[str]
+
+
+_about_decoder = msgspec.json.Decoder(_About)
+
+
+def write_about(about: ConsumerInfo) -> bytes:
+    """What a consumer says of itself with every renewal."""
+    return msgspec.json.encode(_About(about.slots, about.busy, about.version, list(about.tasks)))
+
+
+def read_consumers(now: float, seen: Flat, about: dict[bytes, bytes]) -> list[ConsumerInfo]:
+    """Every consumer that shows signs of life."""
+    found = []
+    for name, last in _pairs(seen).items():
+        said = _about_decoder.decode(about[name]) if name in about else _About(0, 0, "", [])
+        found.append(
+            ConsumerInfo(
+                name=name.decode(),
+                slots=said.slots,
+                busy=said.busy,
+                version=said.version,
+                tasks=tuple(said.tasks),
+                seen=max(0.0, (now - float(last)) / 1000),
+            )
+        )
+    return found

@@ -1,0 +1,343 @@
+"""The broker on Redis streams: each move of the contract is one script."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fluid.clock import elapsed
+from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, Snapshot, TaskBroker
+from fluid.scheduler.brokers import scripts
+from fluid.scheduler.brokers.address import Address
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, Word
+from fluid.scheduler.brokers.keys import Keys, priority_letter
+from fluid.scheduler.brokers.link import Link
+from fluid.scheduler.brokers.listener import EndListener
+from fluid.scheduler.brokers.listing import ids_in
+from fluid.scheduler.brokers.records import (
+    read_claim,
+    read_consumers,
+    read_rescued,
+    read_shown,
+    read_snapshot,
+)
+from fluid.scheduler.brokers.renewer import RedisRenewer
+from fluid.scheduler.brokers.scripts import Script
+from fluid.scheduler.codec import MESSAGE_VERSION
+from fluid.scheduler.moves import (
+    Acceptance,
+    Claim,
+    Fired,
+    Refusal,
+    Rescued,
+    RunRecord,
+    Settled,
+    Settlement,
+    Submission,
+    Tick,
+)
+from fluid.scheduler.states import TaskState
+
+MAX_BATCH = 500
+"""The most runs that one script call takes; a longer one would keep others waiting too long."""
+
+FAILURES_KEPT = 10_000
+"""The most failed runs whose evidence is kept; the oldest goes first."""
+
+ASK_SECONDS = 10.0
+"""How long a question (a snapshot, a run, a cancel) is tried again while the broker is away."""
+
+WAIT_FOR_TELL = 24 * 3600.0
+"""How long the broker remembers that somebody waits for a run."""
+
+RESCUED_AT_ONCE = 200
+RECHECK_SECONDS = 5.0
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+class RedisBroker(TaskBroker):
+    """Runs kept in Redis or Valkey; see the key map in `keys` and the moves in `scripts`."""
+
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        failure_ttl: float = 7 * 86400.0,
+        start: bool = True,
+    ) -> None:
+        self._address = Address.parse(url)
+        self._keys = Keys(self._address.queue)
+        self._failure_ttl = failure_ttl
+        self.listeners = BrokerListeners()
+        self._link = Link(self._address, self.listeners, start=start)
+        self._link.repair = self._make_streams
+        self._claiming = self._link.channel()
+        self._settling = self._link.channel()
+        self._queueing = self._link.channel()
+        self._asking = self._link.channel()
+        self._ends = EndListener(self._address, self._keys["done"], self.listeners, start=start)
+
+    @property
+    def queue(self) -> str:
+        return self._address.queue
+
+    @property
+    def url(self) -> str:
+        return self._address.masked
+
+    @property
+    def keys(self) -> Keys:
+        """The names of this queue's keys."""
+        return self._keys
+
+    @property
+    def up(self) -> bool:
+        return self._link.up
+
+    @property
+    def connected_for(self) -> float:
+        return self._link.connected_for
+
+    async def open(self, deadline: float | None = None) -> None:
+        await self._link.persist("open", self._make_streams, deadline)
+
+    async def _make_streams(self) -> None:
+        await self._asking.script(scripts.OPEN, scripts.OPEN.command(self._keys, ()))
+
+    async def close(self) -> None:
+        await self._ends.close()
+        await self._link.close()
+
+    # -- queueing --------------------------------------------------------------------------
+
+    async def enqueue(
+        self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
+    ) -> Acceptance:
+        verdicts: list[Refusal | None] = []
+        now = 0.0
+        for start in range(0, len(runs), MAX_BATCH):
+            batch = runs[start : start + MAX_BATCH]
+            arguments: list[Word] = ["1" if replayed else "0"]
+            for run in batch:
+                arguments += _submission_words(run)
+            answer = await self._run(self._queueing, scripts.ENQUEUE, arguments, deadline=deadline)
+            now = answer[0]
+            verdicts += [_verdict(run.id, word) for run, word in zip(batch, answer[1:], strict=True)]
+        return Acceptance(now, verdicts)
+
+    # -- consuming -------------------------------------------------------------------------
+
+    async def claim(
+        self,
+        consumer: str,
+        slots: int,
+        *,
+        lease: float,
+        wait: float,
+        suspects: int,
+        cursor: str,
+        held: Sequence[str],
+    ) -> Claim:
+        nonce = uuid.uuid4().hex[:16]
+        words = scripts.CLAIM.command(
+            self._keys,
+            (
+                consumer,
+                nonce,
+                min(slots, MAX_BATCH),
+                _milliseconds(lease),
+                suspects,
+                MESSAGE_VERSION,
+                cursor,
+                *held,
+            ),
+        )
+        bell: list[Sequence[Word]] = (
+            [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
+        )
+
+        async def attempt() -> Any:
+            await self._claiming.identify()
+            # the wait belongs to the first try only: a second one is for the answer that was lost
+            before, bell[:] = list(bell), []
+            longest = ANSWER_SECONDS + (wait if before else 0.0)
+            return await self._claiming.script(scripts.CLAIM, words, *before, timeout=longest)
+
+        return read_claim(await self._link.persist("claim", attempt))
+
+    async def stop_claiming(self, consumer: str) -> None:
+        async def attempt() -> None:
+            await self._asking.call("HSET", self._keys["claims"], consumer, "stopping")
+            if self._claiming.client_id:
+                await self._asking.call("CLIENT", "UNBLOCK", self._claiming.client_id)
+
+        await self._link.call("stop_claiming", attempt)
+
+    async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
+        accepted: list[bool] = []
+        now = 0.0
+        for start in range(0, len(outcomes), MAX_BATCH):
+            arguments: list[Word] = [FAILURES_KEPT]
+            for outcome in outcomes[start : start + MAX_BATCH]:
+                arguments += (
+                    outcome.code,
+                    outcome.entry,
+                    outcome.id,
+                    outcome.kind,
+                    outcome.reason,
+                    _milliseconds(outcome.delay),
+                    max(1, _milliseconds(outcome.ttl)),
+                    outcome.unique,
+                    outcome.outcome,
+                )
+            answer = await self._run(self._settling, scripts.SETTLE, arguments, deadline=None)
+            now = answer[0]
+            accepted += [word == 1 for word in answer[1:]]
+        return Settled(now, accepted)
+
+    def renewer(self) -> RedisRenewer:
+        return RedisRenewer(self._address, self._keys)
+
+    async def rescue(self, *, nonce: str, interval: float, max_deliveries: int) -> list[Rescued]:
+        arguments = (
+            nonce,
+            _milliseconds(interval),
+            RESCUED_AT_ONCE,
+            max_deliveries,
+            _milliseconds(self._failure_ttl),
+        )
+        return read_rescued(await self._ask(scripts.RESCUE, arguments))
+
+    async def tidy(self, *, interval: float, silence: float) -> int:
+        arguments = [_milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
+        return int(await self._ask(scripts.TIDY, arguments))
+
+    async def leave(self, consumer: str) -> bool:
+        return bool(await self._ask(scripts.LEAVE, (consumer,)))
+
+    # -- asking ----------------------------------------------------------------------------
+
+    async def snapshot(self) -> Snapshot:
+        return read_snapshot(await self._ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        now, seen, about = (
+            await self._command("TIME"),
+            await self._command("ZRANGE", self._keys["seen"], 0, -1, "WITHSCORES"),
+            await self._command("HGETALL", self._keys["consumers"]),
+        )
+        instant = int(now[0]) * 1000 + int(now[1]) / 1000
+        return read_consumers(instant, seen, dict(zip(about[::2], about[1::2], strict=True)))
+
+    async def get_run(self, run_id: str) -> RunRecord | None:
+        return read_shown(run_id, await self._ask(scripts.SHOW, (run_id, 0)))
+
+    async def list_runs(
+        self, state: TaskState, *, task: str = "", limit: int = 50, offset: int = 0
+    ) -> list[RunRecord]:
+        found: list[RunRecord] = []
+        async for run_id in ids_in(state, self._keys, self._command):
+            record = await self.get_run(run_id)
+            if record is None or record.state is not state or (task and record.task != task):
+                continue
+            if offset > 0:
+                offset -= 1
+                continue
+            found.append(record)
+            if len(found) >= limit:
+                break
+        return found
+
+    async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
+        with self._ends.expect(run_id) as told:
+            while True:
+                record = read_shown(run_id, await self._ask(scripts.SHOW, (run_id, 1)))
+                if record is None or record.state.is_done or record.state is TaskState.dead:
+                    return record
+                left = RECHECK_SECONDS if deadline is None else min(RECHECK_SECONDS, deadline - elapsed())
+                if left <= 0:
+                    return None
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), left)
+                told.clear()
+
+    def hear_cancellations(self) -> None:
+        self._ends.start()
+
+    async def cancel(self, run_id: str, *, only: TaskState | None = None, reason: str = "cancelled") -> str:
+        answer = await self._ask(
+            scripts.CANCEL, (run_id, only or "", reason, _milliseconds(self._failure_ttl))
+        )
+        return str(answer[1].decode())
+
+    async def replay(self, run_id: str) -> str:
+        answer = await self._ask(scripts.REPLAY, (run_id, uuid.uuid4().hex[:16]))
+        return str(answer[1].decode())
+
+    async def report_progress(self, run_id: str, report: bytes) -> None:
+        await self._ask(scripts.PROGRESS, (run_id, report))
+
+    # -- schedules -------------------------------------------------------------------------
+
+    async def fire(
+        self, task: str, fingerprint: str, tick: float, *, nonce: str, run: Submission | None
+    ) -> Fired:
+        words: list[Word] = [task, fingerprint, int(tick), nonce]
+        if run is None:
+            words += ["", "", "", "", ""]
+        else:
+            words += [run.id, priority_letter(run.priority), run.version, run.deliveries or "", run.message]
+        now, what, last = await self._ask(scripts.FIRE, words)
+        return Fired(now, Tick(what.decode()), float(last))
+
+    async def schedules(self) -> dict[str, float]:
+        kept = await self._command("HGETALL", self._keys["schedules"])
+        return {
+            task.decode(): float(line.split()[1]) for task, line in zip(kept[::2], kept[1::2], strict=True)
+        }
+
+    # -- how a call is made ----------------------------------------------------------------
+
+    async def _run(
+        self, channel: Channel, script: Script, arguments: Sequence[Word], *, deadline: float | None
+    ) -> Any:
+        words = script.command(self._keys, arguments)
+        attempt: Callable[[], Any] = lambda: channel.script(script, words)  # noqa: E731
+        return await self._link.persist(script.name, attempt, deadline)
+
+    async def _ask(self, script: Script, arguments: Sequence[Word], seconds: float = ASK_SECONDS) -> Any:
+        return await self._run(self._asking, script, arguments, deadline=elapsed() + seconds)
+
+    async def _command(self, *words: Word) -> Any:
+        return await self._link.persist(
+            str(words[0]).lower(), lambda: self._asking.call(*words), elapsed() + ASK_SECONDS
+        )
+
+
+def _submission_words(run: Submission) -> tuple[Word, ...]:
+    if run.at is not None:
+        due = str(int(run.at))
+    else:
+        due = f"+{_milliseconds(run.delay)}" if run.delay > 0 else ""
+    return (
+        run.id,
+        run.task,
+        priority_letter(run.priority),
+        run.version,
+        run.deliveries or "",
+        run.unique,
+        due,
+        run.message,
+    )
+
+
+def _verdict(run_id: str, word: Any) -> Refusal | None:
+    if word == 1:
+        return None
+    return Refusal("already_queued", run_id) if word == 0 else Refusal("unique", word.decode())

@@ -1,0 +1,168 @@
+"""Every move of the broker: one Lua script each, declared here with its keys and arguments.
+
+The declaration is what a script is called with; the script's header says the same for its reader,
+and a test holds the two together. Keys reach a script as `K.<name>`, arguments as `A.<name>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from fluid.scheduler.brokers.keys import LETTERS, STREAM_CODES, Keys
+
+_FAMILIES = {
+    "STREAMS": tuple(f"stream_{code}" for code in STREAM_CODES),
+    "SCHEDULED": tuple(f"scheduled_{letter}" for letter in LETTERS),
+    "HELD": tuple(f"held_{letter}" for letter in LETTERS),
+    "DEAD": tuple(f"dead_{letter}" for letter in LETTERS),
+}
+_FOLDER = files("fluid.scheduler.brokers") / "lua"
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One move: its name, the keys and arguments it is called with, and the list that may follow them."""
+
+    name: str
+    keys: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
+    """The arguments of one item of the list; empty when no list follows."""
+    source: str = field(init=False, repr=False, compare=False)
+    sha: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", self._source())
+        object.__setattr__(self, "sha", hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest())
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The keys, families spelt out."""
+        return tuple(name for key in self.keys for name in _FAMILIES.get(key, (key,)))
+
+    def _source(self) -> str:
+        keys = ", ".join(f"{name} = KEYS[{n}]" for n, name in enumerate(self.key_names, 1))
+        arguments = ", ".join(f"{name} = ARGV[{n}]" for n, name in enumerate(self.argv, 1))
+        codes = ", ".join(f"'{code}'" for code in STREAM_CODES)
+        head = (
+            f"local K = {{{keys}}}\nlocal A = {{{arguments}}}\n"
+            f"local REST = {len(self.argv)}\nlocal CODES = {{{codes}}}\n"
+        )
+        return head + _text("prelude") + _text(self.name)
+
+    def command(
+        self, keys: Keys, arguments: Sequence[bytes | str | int | float]
+    ) -> tuple[bytes | str | int | float, ...]:
+        """The words that call this script by its hash."""
+        names = self.key_names
+        return ("EVALSHA", self.sha, len(names), *(keys[name] for name in names), *arguments)
+
+
+_ENQUEUE_TO = (
+    "stream_rh",
+    "stream_rm",
+    "stream_rl",
+    "scheduled_h",
+    "scheduled_m",
+    "scheduled_l",
+    "bell",
+    "books",
+)
+
+OPEN = Script("open", ("STREAMS",))
+ENQUEUE = Script(
+    "enqueue",
+    (*_ENQUEUE_TO, "unique", "run"),
+    ("replayed",),
+    ("id", "task", "priority", "version", "deliveries", "unique", "due", "message"),
+)
+CLAIM = Script(
+    "claim",
+    ("STREAMS", "SCHEDULED", "HELD", "bell", "leases", "claims", "run"),
+    ("consumer", "nonce", "slots", "lease", "suspects", "version", "cursor"),
+    ("held task",),
+)
+SETTLE = Script(
+    "settle",
+    (
+        "STREAMS",
+        "SCHEDULED",
+        "HELD",
+        "DEAD",
+        "bell",
+        "books",
+        "leases",
+        "failed",
+        "unique",
+        "cancelled",
+        "waited",
+        "done",
+        "run",
+    ),
+    ("bound",),
+    ("code", "entry", "id", "kind", "reason", "delay", "ttl", "unique", "outcome"),
+)
+RENEW = Script(
+    "renew", ("leases", "consumers", "seen", "cancelled"), ("consumer", "lease", "about"), ("token", "id")
+)
+RESCUE = Script(
+    "rescue",
+    ("STREAMS", "DEAD", "bell", "books", "leases", "unique", "cancelled", "waited", "upkeep", "done", "run"),
+    ("nonce", "interval", "count", "max_deliveries", "ttl"),
+)
+SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"))
+FIRE = Script(
+    "fire",
+    (*_ENQUEUE_TO, "schedules", "run"),
+    ("task", "fingerprint", "tick", "nonce", "id", "priority", "version", "deliveries", "message"),
+)
+SHOW = Script("show", ("STREAMS", "leases", "waited", "run"), ("id", "wait"))
+CANCEL = Script(
+    "cancel",
+    (
+        "STREAMS",
+        "SCHEDULED",
+        "HELD",
+        "DEAD",
+        "books",
+        "leases",
+        "unique",
+        "cancelled",
+        "waited",
+        "done",
+        "run",
+    ),
+    ("id", "only", "reason", "ttl"),
+)
+REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
+PROGRESS = Script("progress", ("run",), ("id", "report"))
+LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
+TIDY = Script(
+    "tidy",
+    ("STREAMS", "consumers", "seen", "claims", "failed", "waited", "upkeep"),
+    ("interval", "silence", "waiting", "evidence"),
+)
+
+SCRIPTS = (
+    OPEN,
+    ENQUEUE,
+    CLAIM,
+    SETTLE,
+    RENEW,
+    RESCUE,
+    SNAPSHOT,
+    FIRE,
+    SHOW,
+    CANCEL,
+    REPLAY,
+    PROGRESS,
+    LEAVE,
+    TIDY,
+)

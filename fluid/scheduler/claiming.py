@@ -1,0 +1,136 @@
+"""One loop that waits at the bell and claims as many runs as there are free slots."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from fluid.clock import elapsed
+from fluid.errors import BrokerError
+from fluid.scheduler.broker import TaskBroker
+from fluid.scheduler.execution import Execution
+from fluid.scheduler.history import run_of_claim
+from fluid.scheduler.keeper import Keeper
+from fluid.scheduler.moves import Claim
+from fluid.scheduler.registry import TaskRegistry
+from fluid.scheduler.run import RunDoor
+from fluid.scheduler.settling import Settling
+from fluid.scheduler.slots import Slots
+from fluid.workers import Worker
+
+LONGEST_WAIT = 5.0
+"""Seconds at the bell; then a claim is made anyway, for a token can be lost with its consumer."""
+
+UNBLOCK_SECONDS = 0.05
+UNBLOCK_TRIES = 20
+
+
+class Claiming(Worker):
+    """Claims. The first worker to stop: from then on nothing new starts here."""
+
+    def __init__(
+        self,
+        *,
+        broker: TaskBroker,
+        slots: Slots,
+        settling: Settling,
+        keeper: Keeper,
+        execution: Execution,
+        registry: TaskRegistry,
+        door: RunDoor,
+        consumer: Callable[[], str],
+        lease: float,
+        announce: Callable[..., None],
+    ) -> None:
+        super().__init__(name="claiming", stage=20)
+        self._broker = broker
+        self._slots = slots
+        self._settling = settling
+        self._keeper = keeper
+        self._execution = execution
+        self._registry = registry
+        self._door = door
+        self._consumer = consumer
+        self._lease = lease
+        self._announce = announce
+        self._held: tuple[str, ...] = ()
+        self._cursor = ""
+        self.active = False
+        """The queue is open and the loop runs."""
+
+    async def run(self) -> None:
+        self.active = False
+        loop_task = asyncio.get_running_loop().create_task(self._claim_on(), name="claiming-loop")
+        stop = asyncio.get_running_loop().create_task(self.wait_for_stop(), name="claiming-stop")
+        try:
+            await asyncio.wait({loop_task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not loop_task.done():
+                await self._end_wait(loop_task)
+        finally:
+            self.active = False
+            stop.cancel()
+            if not loop_task.done():
+                loop_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await loop_task
+
+    async def _end_wait(self, loop_task: asyncio.Task[None]) -> None:
+        """End the loop's wait, wherever it waits. Cancelled, it could lose what it was just given."""
+        self.active = False
+        self._announce("consumer_stopping", facts={"consumer": self._consumer()})
+        for _ in range(UNBLOCK_TRIES):
+            self._slots.wake()
+            self._settling.wake()
+            try:
+                await self._broker.stop_claiming(self._consumer())
+            except BrokerError:
+                return  # it cannot be reached, so nothing can be claimed either
+            done, _ = await asyncio.wait({loop_task}, timeout=UNBLOCK_SECONDS)
+            if done:
+                return
+
+    async def _claim_on(self) -> None:
+        await self._broker.open()
+        self.active = True
+        self._announce("consumer_started", facts={"consumer": self._consumer()})
+        wait = 0.0
+        while not self.is_stopping():
+            if self._settling.backlog >= self._slots.count:
+                await self._settling.wait_for_room()
+            elif not self._slots.free:
+                await self._slots.wait_for_change()
+            else:
+                wait = self._take_up(await self._claim(wait))
+
+    async def _claim(self, wait: float) -> Claim:
+        suspects = 0 if any(attempt.claimed.suspect for attempt in self._slots.attempts) else 1
+        return await self._broker.claim(
+            self._consumer(),
+            self._slots.free,
+            lease=self._lease,
+            wait=wait,
+            suspects=suspects,
+            cursor=self._cursor,
+            held=self._held,
+        )
+
+    def _take_up(self, claim: Claim) -> float:
+        """Begin what was claimed; the seconds that the next claim may wait."""
+        now = elapsed()
+        for claimed in claim.runs:
+            attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)
+            self._keeper.keep(attempt)
+            self._execution.begin(attempt)
+        asked, self._held = self._held, tuple(name for name in claim.held_tasks if name in self._registry)
+        self._cursor = claim.held_tasks[-1] if claim.held_tasks else ""
+        # held runs of a task known here are asked for at once, but not again and again in vain
+        if claim.filled or (set(self._held) - set(asked)) or (self._held and claim.runs):
+            return 0.0
+        if claim.next_due is not None:
+            return min(LONGEST_WAIT, claim.next_due)
+        return LONGEST_WAIT
+
+    async def status(self) -> dict[str, Any]:
+        return await super().status() | {"active": self.active, "held_tasks": list(self._held)}

@@ -1,0 +1,202 @@
+"""The consumer: a manager that also claims and executes runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from typing import Any
+
+import fluid
+from fluid.scheduler.broker import ConsumerInfo
+from fluid.scheduler.claiming import Claiming
+from fluid.scheduler.execution import Execution, Finished
+from fluid.scheduler.keeper import Keeper
+from fluid.scheduler.manager import TaskManager
+from fluid.scheduler.settling import Settling
+from fluid.scheduler.slots import Attempt, Slots
+from fluid.scheduler.upkeep.janitor import Janitor
+from fluid.scheduler.upkeep.rescuer import Rescuer
+from fluid.settings import TaskManagerConfig
+from fluid.workers import Worker
+
+logger = logging.getLogger("fluid")
+
+
+class Bodies(Worker):
+    """The running bodies, as one worker: on stop they may finish, then they are handed back."""
+
+    def __init__(self, slots: Slots, grace: float) -> None:
+        super().__init__(name="bodies", stage=10, stopping_grace_period=grace + 1.0)
+        self._slots = slots
+        self._grace = grace
+
+    @property
+    def num_workers(self) -> int:
+        """Every slot is a worker."""
+        return self._slots.count
+
+    async def run(self) -> None:
+        await self.wait_for_stop()
+        try:
+            async with asyncio.timeout(self._grace):
+                await self._slots.wait_until_empty()
+        except TimeoutError:
+            left = self._slots.attempts
+            logger.warning(
+                "%d bodies have not ended within %g s: they are handed back", len(left), self._grace
+            )
+            for attempt in left:
+                attempt.cancel("stopping")
+            await self._slots.wait_until_empty()
+
+    async def status(self) -> dict[str, object]:
+        return {
+            attempt.name: {"task": attempt.run.name, "run_id": attempt.run.id, "attempt": attempt.run.attempt}
+            for attempt in self._slots.attempts
+        }
+
+
+class TaskConsumer(TaskManager):
+    """Claims runs, executes their bodies in slots, settles them, and tells of it all.
+
+    It is a `TaskManager` and a `Workers`. `run()` returns when it has stopped; a stop lets bodies
+    finish for `stopping_grace_period` seconds, then hands them back, which costs no attempt.
+    """
+
+    _may_start_broker = True
+
+    def __init__(self, *, config: TaskManagerConfig | None = None, name: str = "", **settings: Any) -> None:
+        super().__init__(config=config, name=name, **settings)
+        self._consumer_name = _new_name()
+        lease = self._config.lease_seconds
+        self._slots = Slots(self._config.max_concurrent_tasks)
+        self._keeper = Keeper(
+            broker=self._broker,
+            lease=lease,
+            consumer=lambda: self._consumer_name,
+            about=self._about,
+            limit_of=self._limit_of,
+        )
+        self._settling = Settling(
+            broker=self._broker,
+            registry=self._registry,
+            announcer=self._announcer,
+            consumer=lambda: self._consumer_name,
+            result_ttl=self._config.result_ttl,
+            failure_ttl=self._config.failure_ttl,
+            on_settled=self._keeper.let_go,
+        )
+        self._claiming = Claiming(
+            broker=self._broker,
+            slots=self._slots,
+            settling=self._settling,
+            keeper=self._keeper,
+            execution=Execution(
+                registry=self._registry,
+                announcer=self._announcer,
+                invoker=self._invoker,
+                being_queued=self._being_queued,
+                hand_on=self._finished,
+            ),
+            registry=self._registry,
+            door=self,
+            consumer=lambda: self._consumer_name,
+            lease=lease,
+            announce=self._announcer.announce,
+        )
+        self._broker.listeners.cancel.append(self._keeper.cancel)
+        self.add_workers(
+            self._keeper,
+            Rescuer(
+                broker=self._broker,
+                announcer=self._announcer,
+                door=self,
+                lease=lease,
+                max_deliveries=self._config.max_deliveries,
+            ),
+            Janitor(broker=self._broker, lease=lease),
+            self._settling,
+            Bodies(self._slots, self._config.stopping_grace_period),
+            self._claiming,
+        )
+
+    @property
+    def type(self) -> str:
+        """`task_consumer`."""
+        return "task_consumer"
+
+    @property
+    def consumer_name(self) -> str:
+        """What the broker knows this consumer by; another one in every life."""
+        return self._consumer_name
+
+    @property
+    def claiming(self) -> bool:
+        """The queue is open and the claim loop runs."""
+        return self._claiming.active
+
+    @property
+    def num_concurrent_tasks(self) -> int:
+        """Slots whose bodies run."""
+        return self._slots.busy
+
+    def num_concurrent_tasks_for(self, task_name: str) -> int:
+        """Slots of this consumer that run bodies of this task."""
+        return self._slots.busy_with(task_name)
+
+    async def on_startup(self) -> None:
+        """Take a new name, so that nothing of an earlier life is taken for this one's."""
+        await super().on_startup()
+        self._consumer_name = _new_name()
+        self._broker.hear_cancellations()
+
+    async def on_shutdown(self) -> None:
+        """Leave the broker, then close it."""
+        if self._broker.up and not await self._broker.leave(self._consumer_name):
+            logger.warning(
+                "something is still pending for %s: it comes back when its lease ends", self._consumer_name
+            )
+        self._announcer.announce("consumer_stopped", facts={"consumer": self._consumer_name})
+        await super().on_shutdown()
+
+    async def status(self) -> dict[str, object]:
+        """What this consumer is and does, and the status of each of its workers."""
+        return {
+            "type": self.type,
+            "consumer": self._consumer_name,
+            "state": str(self.state),
+            "queue": self._broker.queue,
+            "broker": {"url": self._broker.url, "up": self._broker.up},
+            "claiming": self.claiming,
+            "slots": self._slots.count,
+            "busy": self._slots.busy,
+            "unsettled": self._settling.backlog,
+            "tasks": list(self._registry),
+            "workers": await super().status(),
+        }
+
+    def _finished(self, finished: Finished) -> None:
+        self._slots.release(finished.attempt)
+        self._settling.offer(finished)
+
+    def _limit_of(self, attempt: Attempt) -> float | None:
+        """How long a lease is renewed: what the task may take, and the grace period on top."""
+        task = self._registry.get(attempt.run.name)
+        seconds = self._invoker.timeout_of(task) if task else None
+        return None if seconds is None else seconds + self._config.stopping_grace_period
+
+    def _about(self) -> ConsumerInfo:
+        return ConsumerInfo(
+            name=self._consumer_name,
+            slots=self._slots.count,
+            busy=self._slots.busy,
+            version=fluid.__version__,
+            tasks=tuple(self._registry),
+        )
+
+
+def _new_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

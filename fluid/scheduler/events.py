@@ -1,0 +1,123 @@
+"""The published table of events: what is announced, when, and with what.
+
+An event is announced after it is true, at most once, and only when the broker has agreed to it.
+Durations are measured once, here in the core: `waited` by the broker's clock, `ran` and
+`dispatched` by a monotonic one. Listeners never subtract instants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fluid.scheduler.run import TaskRun
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact about a run or a consumer. Fields that do not belong to the event are None or empty."""
+
+    name: str
+    """The event's name, a key of `EVENTS`."""
+    run: TaskRun[Any] | None = None
+    """The run it is about; a sync handler sees the live one, an async handler a snapshot."""
+    reason: str = ""
+    """A short stable word for why."""
+    waited: float | None = None
+    """Seconds from ready to claimed, by the broker's clock, never below zero."""
+    dispatched: float | None = None
+    """Seconds from claimed to started."""
+    ran: float | None = None
+    """Seconds the body took."""
+    latency: float | None = None
+    """Seconds from queued to ended, by the broker's clock."""
+    delay: float | None = None
+    """Seconds until the next attempt is due."""
+    owner: str = ""
+    """The consumer that had the run last."""
+    facts: Mapping[str, Any] = {}
+    """What is told besides, for events about a consumer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventInfo:
+    """A row of the table."""
+
+    when: str
+    """When it is announced, and with what."""
+    about_run: bool = True
+    """About a run, or about a consumer and its queue."""
+    reasons: tuple[str, ...] = ()
+    """The closed set of reasons it can be told with."""
+
+
+def _about_consumer(when: str, *reasons: str) -> EventInfo:
+    return EventInfo(when, about_run=False, reasons=reasons)
+
+
+FAILURE_REASONS = ("error", "timeout", "retry_asked", "result", "process_died", "cancelled_inside")
+"""Why an attempt failed: the body raised, took too long, asked for another attempt, returned what
+cannot be kept, its process died, or something within it was cancelled."""
+
+EVENTS: Mapping[str, EventInfo] = {
+    "queue": EventInfo("about to be queued; the run is in `init`"),
+    "queued": EventInfo("the broker has it, ready to be claimed"),
+    "scheduled": EventInfo("the broker has it, not due yet"),
+    "refused": EventInfo(
+        "the broker said no, or could not be asked; with `reason`",
+        reasons=("already_queued", "unique", "unavailable", "uncertain", "error"),
+    ),
+    "start": EventInfo("an attempt begins, in a slot; with `waited` and `dispatched`"),
+    "retry": EventInfo(
+        "an attempt failed and another follows; with `reason`, `delay`, `ran`", reasons=FAILURE_REASONS
+    ),
+    "held": EventInfo(
+        "moved aside because it cannot be claimed; with `reason`", reasons=("unknown_task", "newer_message")
+    ),
+    "interrupted": EventInfo("handed back by a stopping consumer; costs no attempt"),
+    "lost": EventInfo("a lease ran out; said by the rescuer, once per lost attempt, with `owner`"),
+    "stale": EventInfo(
+        "an outcome was refused because the lease had gone; `reason` is what it would have been",
+        reasons=("success", "failure", "aborted", "retry", "interrupted", "held", "dead"),
+    ),
+    "end": EventInfo("the broker has accepted a final outcome; once per run, with `ran` and `latency`"),
+    "success": EventInfo("right after `end`, for a run that succeeded"),
+    "failure": EventInfo("right after `end`, when the last allowed attempt failed", reasons=FAILURE_REASONS),
+    "aborted": EventInfo(
+        "right after `end`, for a run that was ended on purpose; with `reason`",
+        reasons=("abort_asked", "cancelled", "discarded", "expired"),
+    ),
+    "dead": EventInfo(
+        "no verdict was possible; with `reason`", reasons=("lost_too_often", "unreadable", "invalid_params")
+    ),
+    "consumer_started": _about_consumer("the consumer claims; facts: `consumer`"),
+    "consumer_stopping": _about_consumer("the consumer claims no more; facts: `consumer`"),
+    "consumer_stopped": _about_consumer("the consumer has stopped; facts: `consumer`"),
+    "broker_lost": _about_consumer("the broker cannot be reached; facts: `error`"),
+    "broker_recovered": _about_consumer("the broker can be reached again; facts: `seconds` it was away"),
+    "broker_unsafe": _about_consumer(
+        "the broker is set up so that runs can be lost; with `reason`", "eviction", "no_persistence"
+    ),
+    "broker_rewound": _about_consumer(
+        "the broker's totals fell: it went back in time; facts: `before`, `after`"
+    ),
+    "loop_blocked": _about_consumer("the event loop stood still; facts: `seconds`"),
+    "handler_failed": _about_consumer(
+        "a handler raised or took too long; facts: `event`, `handler`, `error`, `count`"
+    ),
+    "handler_dropped": _about_consumer(
+        "events were dropped before a handler saw them; facts: `event`, `handler`, `count`"
+    ),
+    "schedule_fired": _about_consumer(
+        "a tick was fired; facts: `task`, `tick`, `lateness` in seconds, `next`"
+    ),
+    "schedule_missed": _about_consumer("ticks passed that will not be fired; facts: `task`, `count`"),
+    "queue_paused": _about_consumer("the queue is paused: nothing is claimed"),
+    "queue_resumed": _about_consumer("the queue is claimed from again"),
+}
+
+EventHandler = Callable[[Event], None]
+AsyncHandler = Callable[[Event], Awaitable[None]]
+"""An async handler of events, given to `register_async_handler`."""

@@ -1,0 +1,144 @@
+"""What a manager stands on: settings, tasks, broker, events, plugins; and what a plugin sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from fluid.errors import PluginError
+from fluid.plugins import Plugin
+from fluid.scheduler.announcing import Announcer
+from fluid.scheduler.broker import TaskBroker
+from fluid.scheduler.brokers.redis import RedisBroker
+from fluid.scheduler.dispatchers import TaskDispatcher
+from fluid.scheduler.events import AsyncHandler
+from fluid.scheduler.interceptors import Interceptor
+from fluid.scheduler.invoking import Invoker
+from fluid.scheduler.registry import TaskRegistry
+from fluid.scheduler.task import Task
+from fluid.settings import TaskManagerConfig
+from fluid.workers import Workers
+
+CLI_GROUP = "fluid.cli"
+
+FLUSH_SECONDS = 5.0
+"""What a stop may take on top of the grace period: to tell outcomes and to drain handlers."""
+
+
+class Host(Workers):
+    """Everything of a manager but queueing and asking."""
+
+    _may_start_broker = False
+
+    def __init__(self, *, config: TaskManagerConfig | None = None, name: str = "", **settings: Any) -> None:
+        self._config = config or TaskManagerConfig(**settings)
+        super().__init__(
+            name=name or self.type, stopping_grace_period=self._config.stopping_grace_period + FLUSH_SECONDS
+        )
+        self._registry = TaskRegistry()
+        self._broker: TaskBroker = RedisBroker(
+            self._config.broker_url, failure_ttl=self._config.failure_ttl, start=self._may_start_broker
+        )
+        self._announcer = Announcer(stopping_grace_period=self._config.stopping_grace_period)
+        self._interceptors: list[Interceptor] = []
+        self._invoker = Invoker(task_timeout=self._config.task_timeout, interceptors=self._interceptors)
+        self._plugins: list[Plugin] = []
+        self._broker.listeners.lost.append(self._broker_lost)
+        self._broker.listeners.recovered.append(self._broker_recovered)
+        self.add_workers(self._announcer.handlers)
+
+    # -- what it is ------------------------------------------------------------------------
+
+    @property
+    def type(self) -> str:
+        """`task_manager`, `task_consumer` or `task_scheduler`."""
+        return "task_manager"
+
+    @property
+    def config(self) -> TaskManagerConfig:
+        """The settings."""
+        return self._config
+
+    @property
+    def registry(self) -> TaskRegistry:
+        """The tasks known here."""
+        return self._registry
+
+    @property
+    def broker(self) -> TaskBroker:
+        """Where runs are kept."""
+        return self._broker
+
+    @property
+    def dispatcher(self) -> TaskDispatcher:
+        """Where sync handlers of events are registered; they run in line, so they must be tiny."""
+        return self._announcer.dispatcher
+
+    @property
+    def interceptors(self) -> list[Interceptor]:
+        """What surrounds queueing and executing; add to it before the start."""
+        return self._interceptors
+
+    # -- tasks -----------------------------------------------------------------------------
+
+    def register_task(self, task: Task) -> Task:
+        """Make a task known here. Raises `DuplicateTaskError` when another one has its name."""
+        return self._registry.register(task)
+
+    def register_from_module(self, module: ModuleType) -> None:
+        """Make every task in a module known here."""
+        self._registry.register_module(module)
+
+    def register_from_dict(self, mapping: Mapping[str, object]) -> None:
+        """Make every task among the values known here, as in `register_from_dict(globals())`."""
+        self._registry.register_mapping(mapping)
+
+    def task_of(self, name: str) -> Task:
+        """The registered task of this name; `UnknownTaskError` when there is none."""
+        return self._registry[name]
+
+    # -- events, plugins, command line -----------------------------------------------------
+
+    def register_async_handler(self, event: str, handler: AsyncHandler) -> None:
+        """Have `handler` told of `event`, given as `event` or `event.name`, without slowing anything down.
+
+        Raises `UnknownEventError` or `DuplicateHandlerError`.
+        """
+        self._announcer.handlers.register_handler(event, handler)
+
+    def unregister_async_handler(self, event: str) -> AsyncHandler | None:
+        """Take back a registration; its handler, or None."""
+        return self._announcer.handlers.unregister_handler(event)
+
+    def handler_statistics(self) -> list[Any]:
+        """What became of the events of each async handler until now."""
+        return self._announcer.handlers.statistics()
+
+    def add_plugin(self, plugin: Plugin) -> None:
+        """Attach a plugin; it is detached when this has stopped."""
+        plugin.attach(self)
+        self._plugins.append(plugin)
+
+    def cli(self, **kwargs: Any) -> Any:
+        """The `fluid` command for this manager and its tasks, as a program's own entry point."""
+        found = list(entry_points(group=CLI_GROUP, name="builder"))
+        if not found:
+            raise PluginError("the command line is not installed: reinstall fluid-tasks")
+        return found[0].load()(self, **kwargs)
+
+    async def on_shutdown(self) -> None:
+        """Detach plugins and close connections."""
+        for plugin in reversed(self._plugins):
+            plugin.detach()
+        self._plugins.clear()
+        await self._invoker.close()
+        await super().on_shutdown()
+        await self._broker.close()
+
+    def _broker_lost(self, error: str) -> None:
+        self._announcer.announce("broker_lost", facts={"error": error})
+
+    def _broker_recovered(self, seconds: float) -> None:
+        self._announcer.announce("broker_recovered", facts={"seconds": seconds})

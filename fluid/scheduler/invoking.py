@@ -1,0 +1,56 @@
+"""One body, called once: with its timeout, inside the interceptors, here or in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fluid.clock import elapsed
+from fluid.errors import TaskTimeoutError
+from fluid.scheduler.interceptors import Interceptor, around_executing
+from fluid.scheduler.offload import ProcessPool
+from fluid.scheduler.run import TaskRun
+from fluid.scheduler.task import Task
+
+
+class Invoker:
+    """Calls bodies."""
+
+    def __init__(
+        self,
+        *,
+        task_timeout: float,
+        interceptors: Sequence[Interceptor],
+        clock: Callable[[], float] = elapsed,
+    ) -> None:
+        self._task_timeout = task_timeout
+        self._interceptors = interceptors
+        self._processes = ProcessPool()
+        self.clock = clock
+
+    def timeout_of(self, task: Task) -> float | None:
+        """Seconds the task's body may take; None is no limit."""
+        seconds = self._task_timeout if task.timeout_seconds is None else task.timeout_seconds
+        return seconds or None
+
+    async def invoke(self, task: Task, run: TaskRun[Any]) -> Any:
+        """What the body returns; what it raises, or `TaskTimeoutError`."""
+        seconds = self.timeout_of(task)
+        with around_executing(self._interceptors, run):
+            if task.cpu_bound:
+                return await self._processes.call(task, run, seconds)
+            if seconds is None:
+                return await task.executor(run)
+            limit = asyncio.timeout(seconds)
+            try:
+                async with limit:
+                    return await task.executor(run)
+            except TimeoutError as error:
+                if limit.expired():
+                    raise TaskTimeoutError(f"the body took longer than {seconds:g} s") from error
+                raise
+
+    async def close(self) -> None:
+        """Stop the processes of CPU-bound bodies."""
+        await self._processes.close()

@@ -1,0 +1,124 @@
+"""The thread that renews leases and says that this consumer is alive.
+
+A thread, because a body that blocks the event loop must not lose its run, nor its neighbours'. What
+holds the interpreter lock for longer than a lease still does: that belongs in a CPU-bound task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+
+from fluid.clock import elapsed
+from fluid.errors import BrokerUnavailableError
+from fluid.scheduler.broker import ConsumerInfo, TaskBroker
+from fluid.scheduler.moves import Renewal
+from fluid.scheduler.slots import Attempt
+from fluid.workers import Worker
+
+logger = logging.getLogger("fluid")
+
+MAX_RETRY_PAUSE = 1.0
+
+
+class Keeper(Worker):
+    """Keeps the leases of this consumer's attempts until their outcomes are settled."""
+
+    def __init__(
+        self,
+        *,
+        broker: TaskBroker,
+        lease: float,
+        consumer: Callable[[], str],
+        about: Callable[[], ConsumerInfo],
+        limit_of: Callable[[Attempt], float | None],
+        on_recovered: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(name="keeper", stage=-5)
+        self._broker = broker
+        self._lease = lease
+        self._consumer = consumer
+        self._about = about
+        self._limit_of = limit_of
+        self._on_recovered = on_recovered
+        self._kept: dict[str, Attempt] = {}
+        self._wake = threading.Event()
+        self._over = False
+
+    @property
+    def kept(self) -> int:
+        """Attempts whose leases are renewed."""
+        return len(self._kept)
+
+    def keep(self, attempt: Attempt) -> None:
+        """Renew its lease from now on, for as long as its task may take and a grace period on top."""
+        seconds = self._limit_of(attempt)
+        if seconds is not None:
+            attempt.renew_until = elapsed() + seconds
+        self._kept[attempt.claimed.token] = attempt
+
+    def let_go(self, attempt: Attempt) -> None:
+        """Its outcome is settled."""
+        self._kept.pop(attempt.claimed.token, None)
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel the body of this run, if it is here."""
+        for attempt in list(self._kept.values()):
+            if attempt.run.id == run_id:
+                attempt.cancel("cancelled")
+
+    async def run(self) -> None:
+        self._over = False
+        self._wake.clear()
+        thread = threading.Thread(
+            target=self._renew_on, args=(asyncio.get_running_loop(),), name="fluid-keeper", daemon=True
+        )
+        thread.start()
+        try:
+            await self.wait_for_stop()
+        finally:
+            self._over = True
+            self._wake.set()
+            await asyncio.to_thread(thread.join, self._lease)
+
+    # -- in the thread ---------------------------------------------------------------------
+
+    def _renew_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        renewer = self._broker.renewer()
+        failing = False
+        try:
+            while not self._over:
+                try:
+                    self._renew_leases(renewer.renew, loop)
+                    failing = False
+                except BrokerUnavailableError as error:
+                    if not failing:
+                        logger.warning("%s", error)
+                    failing = True
+                self._wake.wait(min(MAX_RETRY_PAUSE, self._lease / 10) if failing else self._lease / 3)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+        finally:
+            renewer.close()
+
+    def _renew_leases(self, renew: Callable[..., list[Renewal]], loop: asyncio.AbstractEventLoop) -> None:
+        now = elapsed()
+        # one call that the interpreter does not interrupt: the loop's thread changes the dict meanwhile
+        attempts = [one for one in list(self._kept.values()) if one.ended or now < one.renew_until]
+        runs = [(one.claimed.token, one.run.id) for one in attempts]
+        renewals = renew(self._consumer(), self._lease, self._about(), runs)
+        for attempt, renewal in zip(attempts, renewals, strict=True):
+            if renewal is Renewal.gone:
+                loop.call_soon_threadsafe(self._gone, attempt)
+            elif renewal is Renewal.cancelled:
+                loop.call_soon_threadsafe(attempt.cancel, "cancelled")
+
+    # -- in the loop -----------------------------------------------------------------------
+
+    def _gone(self, attempt: Attempt) -> None:
+        """The lease has gone. If the body still runs, its outcome can only be refused: stop it."""
+        if attempt.claimed.token in self._kept:
+            attempt.cancel("stale")

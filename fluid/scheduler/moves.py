@@ -1,0 +1,198 @@
+"""What goes to a broker and comes back, as plain values.
+
+Instants are milliseconds since the epoch by the broker's own clock; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from fluid.scheduler.states import TaskPriority, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run on its way into the queue."""
+
+    id: str
+    task: str
+    priority: TaskPriority
+    message: bytes
+    version: int
+    delay: float = 0.0
+    """Seconds until it is due."""
+    at: float | None = None
+    """The instant it is due; wins over `delay`."""
+    deliveries: int | None = None
+    """The task's own `max_deliveries`."""
+    unique: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a run was not accepted: `already_queued` (its own id) or `unique` (its unique key)."""
+
+    reason: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What became of submissions, in their order: None is accepted."""
+
+    now: float
+    verdicts: list[Refusal | None]
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A run in this consumer's hands. Code and entry together are its token."""
+
+    code: str
+    entry: str
+    id: str
+    task: str
+    priority: TaskPriority
+    version: int
+    message: bytes
+    queued: float
+    ready: float
+    failures: int
+    losses: int
+    waited: float
+    """Seconds from ready to claimed, never below zero."""
+    unique: str = ""
+
+    @property
+    def token(self) -> str:
+        """What proves that this delivery is ours."""
+        return f"{self.code}/{self.entry}"
+
+    @property
+    def suspect(self) -> bool:
+        """Lost twice or more: it may be what kills its consumers."""
+        return self.losses >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim."""
+
+    now: float
+    runs: list[Claimed]
+    next_due: float | None
+    """Seconds until the next scheduled run is due."""
+    filled: bool
+    """Every free slot was filled; there may be more."""
+    held_tasks: tuple[str, ...]
+    """Some tasks that have held runs, known here or not."""
+
+
+class Kind(enum.StrEnum):
+    """What an outcome does to its run."""
+
+    success = "success"
+    failure = "failure"
+    aborted = "aborted"
+    retry = "retry"
+    interrupted = "interrupted"
+    held = "held"
+    dead = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome of one claimed run, as the broker is told it."""
+
+    code: str
+    entry: str
+    id: str
+    kind: Kind
+    reason: str = ""
+    delay: float = 0.0
+    ttl: float = 60.0
+    unique: str = ""
+    outcome: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Which outcomes were accepted, in their order."""
+
+    now: float
+    accepted: list[bool]
+
+
+class Fate(enum.StrEnum):
+    """What became of a run whose lease ran out."""
+
+    returned = "returned"
+    dead = "dead"
+    aborted = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """A run whose lease ran out."""
+
+    fate: Fate
+    owner: str
+    record: RunRecord
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """Everything the broker keeps of one run."""
+
+    id: str
+    task: str
+    state: TaskState
+    priority: TaskPriority
+    version: int = 1
+    message: bytes = b""
+    queued: float = 0.0
+    ready: float = 0.0
+    failures: int = 0
+    losses: int = 0
+    reason: str = ""
+    outcome: bytes = b""
+    owners: tuple[str, ...] = ()
+    """The consumers that lost it, oldest first."""
+    owner: str = ""
+    """The consumer that runs it."""
+    lease_until: float | None = None
+    progress: bytes = b""
+
+
+class Tick(enum.StrEnum):
+    """What became of a schedule's tick."""
+
+    fired = "fired"
+    passed = "passed"
+    """Given up as missed, as asked."""
+    new = "new"
+    """The schedule was not known, or another one: it starts from now."""
+    early = "early"
+    """Ahead of the broker's clock."""
+    done = "done"
+    """Another scheduler has done it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """The answer to a tick."""
+
+    now: float
+    tick: Tick
+    last: float
+    """The last tick that counts."""
+
+
+class Renewal(enum.IntEnum):
+    """What became of a lease."""
+
+    gone = 0
+    renewed = 1
+    cancelled = 2
+    """Renewed, and the run shall be cancelled."""

@@ -1,0 +1,66 @@
+"""How a run is queued, and what is promised of a task: plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from fluid.errors import DeclarationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueOptions:
+    """How a run is queued; it travels in one keyword so that parameters keep their names."""
+
+    delay: float | None = None
+    """Seconds from now until the run is due."""
+    at: datetime | None = None
+    """The aware instant at which the run is due; not with `delay`."""
+    expires: datetime | None = None
+    """The aware instant after which the run is worthless: it is then aborted instead of started."""
+    unique_key: str | None = None
+    """While a run with this key is open, another one is refused."""
+    concurrency_key: str | None = None
+    """Runs of the task with one key share the task's `max_concurrency` among themselves only."""
+    run_id: str | None = None
+    """The id of the run, for queueing again after an uncertain answer."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.delay is not None and self.at is not None:
+            faults.append("delay and at exclude each other: give one")
+        if self.delay is not None and not (math.isfinite(self.delay) and self.delay >= 0):
+            faults.append(f"delay={self.delay!r}: zero or more seconds are expected")
+        for name, instant in (("at", self.at), ("expires", self.expires)):
+            if instant is not None and instant.tzinfo is None:
+                faults.append(f"{name}={instant!r} has no time zone: give an aware datetime")
+        if self.run_id is not None and not (1 <= len(self.run_id) <= 64 and self.run_id.isascii()):
+            faults.append(f"run_id={self.run_id!r}: 1 to 64 ASCII characters are expected")
+        if faults:
+            raise DeclarationError("QueueOptions: " + "; ".join(faults))
+
+
+NO_OPTIONS = QueueOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SLO:
+    """What is promised of a task's runs, over 30 days.
+
+    `success` is the share of runs that end in success; `start_within` and `finish_within` are
+    seconds from ready to started and from queued to ended, within which that share must fall.
+    """
+
+    success: float = 0.999
+    start_within: float | None = None
+    finish_within: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.success < 1:
+            raise DeclarationError(
+                f"SLO(success={self.success!r}): a share between 0 and 1 is expected, like 0.999"
+            )
+        for name, seconds in (("start_within", self.start_within), ("finish_within", self.finish_within)):
+            if seconds is not None and seconds <= 0:
+                raise DeclarationError(f"SLO({name}={seconds!r}): more than zero seconds are expected")

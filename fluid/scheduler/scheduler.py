@@ -1,0 +1,159 @@
+"""A consumer that also fires schedules: every tick once, however many schedulers run."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from fluid.clock import from_milliseconds
+from fluid.errors import BrokerError
+from fluid.scheduler.announcing import Announcer
+from fluid.scheduler.broker import TaskBroker
+from fluid.scheduler.consumer import TaskConsumer
+from fluid.scheduler.interceptors import Interceptor, around_queueing
+from fluid.scheduler.moves import Fired, Tick
+from fluid.scheduler.options import NO_OPTIONS, QueueOptions
+from fluid.scheduler.registry import TaskRegistry
+from fluid.scheduler.run import RunDoor
+from fluid.scheduler.schedules import MissedPolicy, Schedule
+from fluid.scheduler.states import TaskState
+from fluid.scheduler.submitting import new_run, submission_of
+from fluid.scheduler.task import Task
+from fluid.settings import TaskManagerConfig
+from fluid.workers import Worker
+
+logger = logging.getLogger("fluid")
+
+FRESH_SECONDS = 5.0
+"""A tick this late is still on time, for the policy `skip`."""
+
+MOST_TICKS = 100
+"""Ticks that `all` catches up with at most; the rest count as missed."""
+
+LONGEST_SLEEP = 5.0
+"""A scheduler looks again after so long anyway, for a clock can be set."""
+
+
+class Firing(Worker):
+    """Sleeps until the next tick of any schedule, and fires what is due."""
+
+    def __init__(
+        self,
+        *,
+        broker: TaskBroker,
+        registry: TaskRegistry,
+        announcer: Announcer,
+        interceptors: Sequence[Interceptor],
+        door: RunDoor,
+    ) -> None:
+        super().__init__(name="firing", stage=20)
+        self._broker = broker
+        self._registry = registry
+        self._announcer = announcer
+        self._interceptors = interceptors
+        self._door = door
+
+    async def run(self) -> None:
+        await self._broker.open()
+        while not self.is_stopping():
+            wait = LONGEST_SLEEP
+            for task in self._registry.scheduled():
+                try:
+                    wait = min(wait, await self.once(task))
+                except BrokerError as error:
+                    logger.warning("the schedule of %s was not looked at: %s", task.name, error)
+                    wait = min(wait, 1.0)
+            await self.wait_for_stop(max(0.001, wait))
+
+    async def once(self, task: Task) -> float:
+        """Fire what is due of one schedule; the seconds until its next tick."""
+        schedule = task.schedule
+        if schedule is None:
+            return LONGEST_SLEEP
+        known = await self._fire(task, schedule, 0.0, nonce="ask")
+        now, last = from_milliseconds(known.now), from_milliseconds(known.last)
+        ticks = schedule.ticks_between(last, now, MOST_TICKS)
+        due, missed = self._choose(schedule, list(ticks.instants), ticks.left_out, now)
+        for number, tick in enumerate(due):
+            await self._fire_one(task, schedule, tick, missed if number == 0 else 0)
+        if not due and missed:
+            await self._give_up(task, schedule, ticks.instants[-1], missed)
+        upcoming = schedule.next_after(now)
+        return LONGEST_SLEEP if upcoming is None else (upcoming - now).total_seconds()
+
+    @staticmethod
+    def _choose(
+        schedule: Schedule, ticks: list[datetime], left_out: int, now: datetime
+    ) -> tuple[list[datetime], int]:
+        """Which ticks to fire, and how many are missed, by the schedule's policy."""
+        if not ticks:
+            return [], 0
+        if schedule.missed is MissedPolicy.ALL:
+            return ticks, left_out
+        fresh = schedule.missed is MissedPolicy.ONCE or (now - ticks[-1]).total_seconds() <= FRESH_SECONDS
+        return (ticks[-1:], len(ticks) - 1 + left_out) if fresh else ([], len(ticks) + left_out)
+
+    async def _fire_one(self, task: Task, schedule: Schedule, tick: datetime, missed: int) -> None:
+        milliseconds = tick.timestamp() * 1000
+        options = QueueOptions(run_id=f"{task.name[:40]}@{int(milliseconds)}")
+        run = new_run(task, None, options, {}, door=self._door)
+        with around_queueing(self._interceptors, [run]):
+            submission = submission_of(run, task, NO_OPTIONS)
+            fired = await self._fire(
+                task, schedule, milliseconds, nonce=uuid.uuid4().hex[:16], run=submission
+            )
+        if fired.tick is not Tick.fired:
+            return
+        run.queued = from_milliseconds(fired.now)
+        self._announcer.announce("queue", run)
+        run.move(TaskState.queued)
+        self._announcer.announce("queued", run)
+        following = schedule.next_after(tick)
+        facts = {
+            "task": task.name,
+            "tick": tick.timestamp(),
+            "lateness": max(0.0, (fired.now - milliseconds) / 1000),
+            "next": following.timestamp() if following else None,
+        }
+        self._announcer.announce("schedule_fired", facts=facts)
+        self._say_missed(task, missed)
+
+    async def _give_up(self, task: Task, schedule: Schedule, tick: datetime, missed: int) -> None:
+        passed = await self._fire(task, schedule, tick.timestamp() * 1000, nonce=uuid.uuid4().hex[:16])
+        if passed.tick is Tick.passed:
+            self._say_missed(task, missed)
+
+    def _say_missed(self, task: Task, missed: int) -> None:
+        if missed:
+            logger.warning("%d ticks of the schedule of %s were missed", missed, task.name)
+            self._announcer.announce("schedule_missed", facts={"task": task.name, "count": missed})
+
+    async def _fire(
+        self, task: Task, schedule: Schedule, tick: float, *, nonce: str, run: Any = None
+    ) -> Fired:
+        fingerprint = uuid.uuid5(uuid.NAMESPACE_OID, schedule.fingerprint).hex[:16]
+        return await self._broker.fire(task.name, fingerprint, tick, nonce=nonce, run=run)
+
+
+class TaskScheduler(TaskConsumer):
+    """A consumer that also fires the schedules of its tasks, each tick once in the whole fleet."""
+
+    def __init__(self, *, config: TaskManagerConfig | None = None, name: str = "", **settings: Any) -> None:
+        super().__init__(config=config, name=name, **settings)
+        self.add_workers(
+            Firing(
+                broker=self._broker,
+                registry=self._registry,
+                announcer=self._announcer,
+                interceptors=self._interceptors,
+                door=self,
+            )
+        )
+
+    @property
+    def type(self) -> str:
+        """`task_scheduler`."""
+        return "task_scheduler"

@@ -1,0 +1,124 @@
+"""The consumer's slots: which are free, and which attempt is in which."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import Counter
+from typing import Any
+
+from fluid.scheduler.moves import Claimed
+from fluid.scheduler.run import TaskRun
+
+
+class Attempt:
+    """One claimed run on its way through a slot."""
+
+    __slots__ = (
+        "body",
+        "broker_now",
+        "cancelled_because",
+        "claimed",
+        "claimed_at",
+        "ended",
+        "renew_until",
+        "run",
+        "slot",
+    )
+
+    def __init__(
+        self, claimed: Claimed, run: TaskRun[Any], slot: int, claimed_at: float, broker_now: float
+    ) -> None:
+        self.claimed = claimed
+        self.run = run
+        self.slot = slot
+        self.claimed_at = claimed_at
+        """When the claim was answered, on the monotonic clock."""
+        self.broker_now = broker_now
+        """The same moment by the broker's clock, in milliseconds since the epoch."""
+        self.renew_until = float("inf")
+        """Until when its lease is renewed, on the monotonic clock."""
+        self.body: asyncio.Task[Any] | None = None
+        self.cancelled_because = ""
+        """Why the body was cancelled by us; empty while it was not."""
+        self.ended = False
+        """The body has ended and the slot is free; the outcome may still be on its way."""
+
+    @property
+    def name(self) -> str:
+        """The worker it runs in."""
+        return f"task-worker-{self.slot}"
+
+    def cancel(self, because: str) -> None:
+        """Cancel the body, once."""
+        if not self.ended and not self.cancelled_because:
+            self.cancelled_because = because
+            if self.body is not None:
+                self.body.cancel()
+
+
+class Slots:
+    """`count` places; a place is free again when its body has ended."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free = list(range(1, count + 1))
+        self._taken: dict[int, Attempt] = {}
+        self._by_task: Counter[str] = Counter()
+        self._freed = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+
+    @property
+    def free(self) -> int:
+        """Places that are free."""
+        return len(self._free)
+
+    @property
+    def busy(self) -> int:
+        """Places that are taken."""
+        return len(self._taken)
+
+    def busy_with(self, task: str) -> int:
+        """Places taken by runs of this task."""
+        return self._by_task[task]
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """What is in the taken places."""
+        return list(self._taken.values())
+
+    def take(self, claimed: Claimed, run: TaskRun[Any], claimed_at: float, broker_now: float) -> Attempt:
+        """Put a claimed run into the lowest free place."""
+        attempt = Attempt(claimed, run, heapq.heappop(self._free), claimed_at, broker_now)
+        self._taken[attempt.slot] = attempt
+        self._by_task[run.name] += 1
+        self._emptied.clear()
+        return attempt
+
+    def release(self, attempt: Attempt) -> None:
+        """Its body has ended."""
+        attempt.ended = True
+        del self._taken[attempt.slot]
+        heapq.heappush(self._free, attempt.slot)
+        left = self._by_task[attempt.run.name] - 1
+        if left:
+            self._by_task[attempt.run.name] = left
+        else:
+            del self._by_task[attempt.run.name]
+        self._freed.set()
+        if not self._taken:
+            self._emptied.set()
+
+    async def wait_for_change(self) -> None:
+        """Until a place becomes free, or `wake` is called."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def wake(self) -> None:
+        """Let whoever waits for a change look again."""
+        self._freed.set()
+
+    async def wait_until_empty(self) -> None:
+        """Until every body has ended."""
+        await self._emptied.wait()

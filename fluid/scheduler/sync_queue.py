@@ -1,0 +1,78 @@
+"""Runs queued from any thread: a backlog that a worker sends on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fluid.errors import BrokerError, FluidError
+from fluid.scheduler.run import TaskRun
+from fluid.workers import Worker
+
+logger = logging.getLogger("fluid")
+
+LONGEST_BACKLOG = 100_000
+
+
+class SyncQueue(Worker):
+    """Sends on what threads have put in, in order, and on stop all of it."""
+
+    def __init__(self, queue: Callable[[TaskRun[Any]], Awaitable[None]]) -> None:
+        super().__init__(name="sync_queue", stage=5)
+        self._queue = queue
+        self._backlog: deque[TaskRun[Any]] = deque()
+        self._came = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def backlog(self) -> int:
+        """Runs that have not been queued yet."""
+        return len(self._backlog)
+
+    def put(self, run: TaskRun[Any]) -> None:
+        """Add a run, from any thread. Raises `FluidError` when far too many wait already."""
+        if len(self._backlog) >= LONGEST_BACKLOG:
+            raise FluidError(f"{LONGEST_BACKLOG:,} runs wait to be queued: the broker does not take them")
+        self._backlog.append(run)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._came.set)
+
+    def gracefully_stop(self) -> None:
+        """Send on what there is, then end."""
+        super().gracefully_stop()
+        self._came.set()
+
+    async def on_startup(self) -> None:
+        """Learn of the loop, so that threads can wake it."""
+        self._loop = asyncio.get_running_loop()
+
+    async def on_shutdown(self) -> None:
+        """Say what could not be sent."""
+        self._loop = None
+        if self._backlog:
+            logger.error("%d runs from sync_queue could not be queued before the stop", len(self._backlog))
+
+    async def run(self) -> None:
+        while True:
+            if not self._backlog:
+                if self.is_stopping():
+                    return
+                self._came.clear()
+                if not self._backlog:
+                    await self._came.wait()
+                continue
+            run = self._backlog[0]
+            try:
+                await self._queue(run)
+            except BrokerError as error:
+                # its id makes it safe to try again, whether or not it is in
+                logger.warning("a run of %s is not queued yet: %s", run.name, error)
+                if self.is_stopping():
+                    return
+                continue
+            except FluidError as error:
+                logger.error("a run of %s cannot be queued: %s", run.name, error)
+            self._backlog.popleft()

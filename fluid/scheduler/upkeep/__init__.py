@@ -1,0 +1,1 @@
+"""Background agents that keep the queue in order: one job each."""

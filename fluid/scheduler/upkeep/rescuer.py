@@ -1,0 +1,51 @@
+"""Lost runs come back."""
+
+from __future__ import annotations
+
+import uuid
+
+from fluid.scheduler.announcing import Announcer
+from fluid.scheduler.broker import TaskBroker
+from fluid.scheduler.history import run_of_record
+from fluid.scheduler.moves import Fate, Rescued
+from fluid.scheduler.run import RunDoor
+from fluid.scheduler.upkeep.agent import Upkeep
+
+
+class Rescuer(Upkeep):
+    """Every third of a lease one consumer of the fleet looks for leases that ran out.
+
+    After a connection was made or restored it holds off for half a lease, so that keepers renew
+    first: an outage longer than a lease must not double every live run.
+    """
+
+    def __init__(
+        self, *, broker: TaskBroker, announcer: Announcer, door: RunDoor, lease: float, max_deliveries: int
+    ) -> None:
+        super().__init__(name="rescuer", interval=lease / 3)
+        self._broker = broker
+        self._announcer = announcer
+        self._door = door
+        self._lease = lease
+        self._max_deliveries = max_deliveries
+
+    async def once(self) -> None:
+        if self._broker.connected_for < self._lease / 2:
+            return
+        rescued = await self._broker.rescue(
+            nonce=uuid.uuid4().hex[:16], interval=self._lease / 3, max_deliveries=self._max_deliveries
+        )
+        for one in rescued:
+            self._announce(one)
+
+    def _announce(self, rescued: Rescued) -> None:
+        run = run_of_record(rescued.record, self._door)
+        announce = self._announcer.announce
+        announce("lost", run, owner=rescued.owner)
+        if rescued.fate is Fate.dead:
+            run.reason = "lost_too_often"
+            announce("dead", run, reason=run.reason, owner=rescued.owner)
+        elif rescued.fate is Fate.aborted:
+            run.reason = "cancelled"
+            for name in ("end", "aborted"):
+                announce(name, run, reason=run.reason, owner=rescued.owner)

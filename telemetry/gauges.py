@@ -1,0 +1,139 @@
+"""Facts that are read at scrape: the queue from one snapshot of the broker, and how the host stands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from prometheus_client.metrics_core import Metric as Family
+
+from fluid import __version__
+from fluid.clock import elapsed
+from fluid.errors import BrokerError
+from fluid.scheduler import EVENTS, Snapshot, TaskConsumer, TaskManager
+from telemetry import names
+from telemetry.metrics import Metrics
+from telemetry.series import Child, expose
+
+SNAPSHOT_TIMEOUT = 2.0
+"""Seconds that a scrape waits for the broker."""
+
+SNAPSHOT_FRESH = 1.0
+"""Scrapes within so many seconds share a snapshot."""
+
+HandlerKey = tuple[str, str]
+
+logger = logging.getLogger("fluid")
+
+
+class Snapshots:
+    """The newest snapshot of a broker; however many ask, one question is under way at a time."""
+
+    def __init__(self, host: TaskManager, metrics: Metrics) -> None:
+        self._broker = host.broker
+        self._process = metrics.process
+        self._asking: asyncio.Task[Snapshot | None] | None = None
+        self._asked_at = float("-inf")
+
+    async def newest(self) -> Snapshot | None:
+        """A snapshot no older than a second; None when the broker is away."""
+        if self._asking is None or (self._asking.done() and elapsed() - self._asked_at >= SNAPSHOT_FRESH):
+            self._asked_at = elapsed()
+            self._asking = asyncio.create_task(self._ask(), name="telemetry-snapshot")
+        # One who asks may go away; the others still want the answer.
+        return await asyncio.shield(self._asking)
+
+    def forget(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+
+    async def _ask(self) -> Snapshot | None:
+        began = elapsed()
+        try:
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
+                return await self._broker.snapshot()
+        except (BrokerError, TimeoutError):
+            self._process.snapshot_errors[""] += 1
+            return None
+        except Exception:
+            logger.exception("the snapshot for a scrape failed")
+            self._process.snapshot_errors[""] += 1
+            return None
+        finally:
+            self._process.snapshot_seconds.observe(elapsed() - began)
+
+
+class Gauges:
+    """What is known at a scrape: `read` in the loop's thread, then `collect` in any."""
+
+    def __init__(self, host: TaskManager, metrics: Metrics) -> None:
+        self._host = host
+        self._metrics = metrics
+        self._snapshots = Snapshots(host, metrics)
+        self._snapshot: Snapshot | None = None
+        self._handlers: dict[names.Metric, dict[HandlerKey, float]] = {}
+        self._slots = self._busy = 0
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The snapshots of the host's broker."""
+        return self._snapshots
+
+    async def read(self) -> None:
+        """Read everything; takes the broker's answer, or the time to give up on it."""
+        self._snapshot = await self._snapshots.newest()
+        self._metrics.know_tasks()
+        self._handlers = self._read_handlers()
+        if isinstance(self._host, TaskConsumer):
+            self._slots = self._host.config.max_concurrent_tasks
+            self._busy = self._host.num_concurrent_tasks
+
+    def collect(self) -> Iterator[Family]:
+        """What was read last."""
+        queue = self._host.broker.queue
+        yield expose(names.BROKER_UP, queue, [((), float(self._snapshot is not None))])
+        yield expose(names.SLOTS, queue, [((), self._slots)])
+        yield expose(names.SLOTS_BUSY, queue, [((), self._busy)])
+        yield expose(names.BUILD, queue, [((__version__,), 1)])
+        for metric, values in self._handlers.items():
+            yield expose(metric, queue, values.items())
+        if self._snapshot is not None:
+            yield from _expose_queue(queue, self._snapshot)
+
+    def _read_handlers(self) -> dict[names.Metric, dict[HandlerKey, float]]:
+        statistics = {(one.event, one.handler): one for one in self._host.handler_statistics()}
+        # A sync handler and an async one may have the same name.
+        failures = dict.fromkeys(self._sync_handlers(), 0.0) | self._metrics.sync_failures
+        for key, one in statistics.items():
+            failures[key] = failures.get(key, 0.0) + one.failures
+        return {
+            names.HANDLER_QUEUE: {key: one.queue_size for key, one in statistics.items()},
+            names.HANDLER_HANDLED: {key: one.handled for key, one in statistics.items()},
+            names.HANDLER_DROPPED: {key: one.dropped for key, one in statistics.items()},
+            names.HANDLER_FAILURES: failures,
+            names.HANDLER_SECONDS: {key: one.seconds for key, one in statistics.items()},
+        }
+
+    def _sync_handlers(self) -> Iterator[HandlerKey]:
+        for event in EVENTS:
+            for registered, _ in self._host.dispatcher.handlers_of(event):
+                yield registered.event, registered.name
+
+
+def _expose_queue(queue: str, snapshot: Snapshot) -> Iterator[Family]:
+    runs: list[tuple[tuple[str, ...], Child]] = [
+        ((str(priority), status), count)
+        for priority, depths in snapshot.by_priority.items()
+        for status, count in asdict(depths).items()
+    ]
+    ages = [((str(priority),), age) for priority, age in snapshot.oldest_ready_age.items()]
+    outcomes = [((outcome,), getattr(snapshot.books, outcome)) for outcome in names.OUTCOME.values]
+    yield expose(names.QUEUE_RUNS, queue, runs)
+    yield expose(names.QUEUE_PAUSED, queue, [((), float(snapshot.paused))])
+    yield expose(names.QUEUE_OLDEST, queue, ages)
+    yield expose(names.BOOKS_RUNS, queue, outcomes)
+    yield expose(names.BOOKS_UNACCOUNTED, queue, [((), snapshot.books.unaccounted)])

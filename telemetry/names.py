@@ -1,0 +1,331 @@
+"""The catalogue: every metric, written once. `python -m telemetry.names` prints it as a page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+from fluid.scheduler import EVENTS, TaskPriority, TaskState
+
+OTHER = "other"
+"""The label value of what is in no closed set: a task that is not registered here, for one."""
+
+QUEUE_LABEL = "queue"
+"""Every series carries it: the name of the queue."""
+
+RUN_SECONDS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
+)
+"""From 1 ms to 1 h, with the bounds that people promise."""
+
+CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""For what should take milliseconds: calls to the broker, the loop, the snapshot of a scrape."""
+
+
+class Kind(StrEnum):
+    """What a metric is."""
+
+    counter = "counter"
+    gauge = "gauge"
+    histogram = "histogram"
+    info = "info"
+
+
+class Scope(StrEnum):
+    """Whose fact it is."""
+
+    process = "process"
+    """Of this process: `sum` over the fleet."""
+    scheduler = "scheduler"
+    """Of a `TaskScheduler` and its tasks with a schedule: `sum` counters, `max` timestamps."""
+    fleet = "fleet"
+    """Of the queue, the same at every consumer: `max by (queue, ...)`, never `sum`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label and its closed set of values; an empty set is bounded by what is registered in the process."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """A row of the catalogue. Durations are seconds, instants seconds since the epoch."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()
+    scope: Scope = Scope.process
+
+    @property
+    def unit(self) -> str:
+        """The base unit that the name ends with; empty for counts."""
+        return "seconds" if self.name.removesuffix("_total").endswith("_seconds") else ""
+
+    @property
+    def series(self) -> int:
+        """How many series it has for one value of each open label."""
+        per_child = len(self.buckets) + len(("+Inf", "sum", "count")) if self.kind is Kind.histogram else 1
+        return per_child * prod(len(label.values) or 1 for label in self.labels)
+
+
+def reasons_of(event: str) -> Label:
+    """The reasons that an event is told with, as the core publishes them."""
+    return Label("reason", EVENTS[event].reasons)
+
+
+TASK = Label("task")
+EVENT = Label("event")
+HANDLER = Label("handler")
+VERSION = Label("version")
+PRIORITY = Label("priority", tuple(map(str, TaskPriority)))
+STATE = Label("state", tuple(str(state) for state in TaskState if state.is_done))
+STATUS = Label("status", ("ready", "running", "scheduled", "held", "dead"))
+OUTCOME = Label("outcome", ("accepted", "success", "failure", "aborted", "replayed"))
+MOVE = Label(
+    "move",
+    (
+        *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
+        *("cancel", "replay", "progress", "leave", "tidy", OTHER),
+    ),
+)
+ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
+
+
+def _counter(name: str, help: str, *labels: Label, scope: Scope = Scope.process) -> Metric:  # noqa: A002
+    return Metric(name, Kind.counter, help, labels, scope=scope)
+
+
+def _gauge(name: str, help: str, *labels: Label, scope: Scope = Scope.process) -> Metric:  # noqa: A002
+    return Metric(name, Kind.gauge, help, labels, scope=scope)
+
+
+def _histogram(
+    name: str,
+    help: str,  # noqa: A002
+    *labels: Label,
+    buckets: tuple[float, ...] = RUN_SECONDS,
+    scope: Scope = Scope.process,
+) -> Metric:
+    return Metric(name, Kind.histogram, help, labels, buckets, scope)
+
+
+# -- runs, by task: local runs (`execute`) are in none of them -----------------------------
+
+RUNS_QUEUED = _counter(
+    "fluid_runs_queued_total",
+    "Runs queued by this process that the broker has accepted, also those that were not due yet.",
+    TASK,
+    PRIORITY,
+)
+RUNS_REFUSED = _counter(
+    "fluid_runs_refused_total",
+    "Runs that this process could not queue: the broker said no, or could not be asked.",
+    TASK,
+    reasons_of("refused"),
+)
+RUNS_STARTED = _counter("fluid_runs_started_total", "Attempts that began here.", TASK)
+RUNS_ENDED = _counter(
+    "fluid_runs_ended_total", "Runs whose final state was settled here, once per run.", TASK, STATE
+)
+RUNS_RETRIED = _counter(
+    "fluid_runs_retried_total",
+    "Attempts that failed here and were followed by another.",
+    TASK,
+    reasons_of("retry"),
+)
+RUNS_LOST = _counter(
+    "fluid_runs_lost_total",
+    "Attempts whose lease ran out, counted where they were rescued, not where they were lost.",
+    TASK,
+)
+RUNS_INTERRUPTED = _counter(
+    "fluid_runs_interrupted_total", "Attempts that were handed back because this consumer stopped.", TASK
+)
+RUNS_HELD = _counter(
+    "fluid_runs_held_total",
+    "Runs moved aside here because they could not be claimed.",
+    TASK,
+    reasons_of("held"),
+)
+RUNS_DEAD = _counter(
+    "fluid_runs_dead_total", "Runs found dead here: no verdict was possible.", TASK, reasons_of("dead")
+)
+STALE_OUTCOMES = _counter(
+    "fluid_stale_outcomes_total", "Outcomes of ours that were refused because the lease had gone.", TASK
+)
+RUNS_ACTIVE = _gauge(
+    "fluid_runs_active", "Attempts that began here and whose outcome is not settled yet.", TASK
+)
+RUN_WAIT = _histogram(
+    "fluid_run_wait_seconds",
+    "From ready to claimed, by the broker's clock. A delay that was asked for is not waiting.",
+    TASK,
+    PRIORITY,
+)
+RUN_DISPATCH = _histogram("fluid_run_dispatch_seconds", "From claimed to the start of the body.", TASK)
+RUN_DURATION = _histogram(
+    "fluid_run_duration_seconds",
+    "What the body took in the attempt that ended the run; failed attempts before it are not in here.",
+    TASK,
+    STATE,
+)
+RUN_LATENCY = _histogram(
+    "fluid_run_latency_seconds",
+    "From queued to ended, by the broker's clock: delays, retries and all.",
+    TASK,
+)
+LAST_SUCCESS = _gauge(
+    "fluid_task_last_success_timestamp_seconds", "When a run last succeeded here; 0 for not yet.", TASK
+)
+LOOP_BLOCKED = _counter(
+    "fluid_loop_blocked_total", "Stalls of the event loop, by the task whose body caused them.", TASK
+)
+
+# -- schedules -----------------------------------------------------------------------------
+
+SCHEDULE_FIRES = _counter(
+    "fluid_schedule_fires_total", "Ticks that this scheduler fired.", TASK, scope=Scope.scheduler
+)
+SCHEDULE_MISSED = _counter(
+    "fluid_schedule_missed_total",
+    "Ticks that passed and will not be fired, by this scheduler's account.",
+    TASK,
+    scope=Scope.scheduler,
+)
+SCHEDULE_LATENESS = _histogram(
+    "fluid_schedule_lateness_seconds",
+    "From a tick to its fire, by the broker's clock.",
+    TASK,
+    scope=Scope.scheduler,
+)
+SCHEDULE_LAST_FIRE = _gauge(
+    "fluid_schedule_last_fire_timestamp_seconds",
+    "The last tick that this scheduler fired; 0 for none yet.",
+    TASK,
+    scope=Scope.scheduler,
+)
+SCHEDULE_NEXT_FIRE = _gauge(
+    "fluid_schedule_next_fire_timestamp_seconds",
+    "The tick after the last one that fired here, or after the start; 0 when there is none. "
+    "An instant long gone, in all schedulers, means that nobody fires.",
+    TASK,
+    scope=Scope.scheduler,
+)
+
+# -- this process --------------------------------------------------------------------------
+
+SLOTS = _gauge("fluid_slots", "Bodies that this consumer may run at once; 0 for a manager.")
+SLOTS_BUSY = _gauge("fluid_slots_busy", "Slots whose bodies run.")
+BROKER_UP = _gauge("fluid_broker_up", "1 when the broker answered this scrape. When 0, fleet series are absent.")
+BROKER_COMMANDS = _histogram(
+    "fluid_broker_command_seconds",
+    "Calls to the broker, failed ones too. A `claim` takes in its wait for work, up to 5 s.",
+    MOVE,
+    buckets=CALL_SECONDS,
+)
+BROKER_ERRORS = _counter(
+    "fluid_broker_errors_total",
+    "Calls that failed: the broker was `lost`, its streams were `missing`, or it `refused`.",
+    ERROR_KIND,
+)
+HANDLER_QUEUE = _gauge("fluid_handler_queue_size", "Events that wait for an async handler.", EVENT, HANDLER)
+HANDLER_HANDLED = _counter("fluid_handler_handled_total", "Events that an async handler took.", EVENT, HANDLER)
+HANDLER_DROPPED = _counter(
+    "fluid_handler_dropped_total", "Events dropped before an async handler saw them.", EVENT, HANDLER
+)
+HANDLER_FAILURES = _counter(
+    "fluid_handler_failures_total", "Events on which a handler raised or took too long.", EVENT, HANDLER
+)
+HANDLER_SECONDS = _counter("fluid_handler_seconds_total", "Spent in an async handler.", EVENT, HANDLER)
+LOOP_LAG = _histogram(
+    "fluid_loop_lag_seconds", "How late the event loop woke a sleeper.", buckets=CALL_SECONDS
+)
+BUILD = Metric("fluid_build_info", Kind.info, "The version that runs here.", (VERSION,))
+SNAPSHOT_SECONDS = _histogram(
+    "fluid_snapshot_seconds", "What the snapshot of a scrape took, failed ones too.", buckets=CALL_SECONDS
+)
+SNAPSHOT_ERRORS = _counter("fluid_snapshot_errors_total", "Scrapes for which the broker gave no snapshot.")
+TASKS_OVER_BUDGET = _gauge(
+    "fluid_tasks_over_budget", "Tasks registered beyond the series budget: their runs are counted as `other`."
+)
+SERIES = _gauge("fluid_series", "Series in this answer, this one included.")
+
+# -- the queue: absent while the broker is away, for a stale number misleads ---------------
+
+QUEUE_RUNS = _gauge(
+    "fluid_queue_runs", "Open runs in the queue, by where they are.", PRIORITY, STATUS, scope=Scope.fleet
+)
+QUEUE_PAUSED = _gauge("fluid_queue_paused", "1 while the queue is paused.", scope=Scope.fleet)
+QUEUE_OLDEST = _gauge(
+    "fluid_queue_oldest_ready_seconds",
+    "How long the oldest ready run has been ready, overdue ones included; 0 when none is.",
+    PRIORITY,
+    scope=Scope.fleet,
+)
+BOOKS_RUNS = _counter(
+    "fluid_books_runs_total", "The books: totals since the queue was made.", OUTCOME, scope=Scope.fleet
+)
+BOOKS_UNACCOUNTED = _gauge(
+    "fluid_books_unaccounted",
+    "Accepted runs that are neither ended nor open. Anything but 0 is a fault.",
+    scope=Scope.fleet,
+)
+
+CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+"""Every metric, in the order in which it is written here."""
+
+SERIES_PER_TASK = sum(row.series for row in CATALOGUE if TASK in row.labels and row.scope is Scope.process)
+"""How many series a registered task has in one process."""
+
+SERIES_PER_SCHEDULE = sum(row.series for row in CATALOGUE if row.scope is Scope.scheduler)
+"""How many more a task with a schedule has in a scheduler."""
+
+_HEAD = """# Metrics
+
+Every series carries `queue`. Names are in base units; durations are seconds, timestamps seconds since the
+epoch. A metric of scope *process* is a fact of one process: `sum` it. One of scope *scheduler* exists in a
+`TaskScheduler`, for its tasks with a schedule. One of scope *fleet* is a fact of the queue, read at scrape
+and the same at every consumer: `max by (queue, ...)` it, never `sum`; it is absent while the broker is away.
+
+`task` is a task registered in the process; anything else, and what is beyond the budget, is `other`. Every
+other set of label values is closed and listed; a reason that is in no list counts as `other`. Runs executed
+locally (`execute`) are not counted. Every series exists from the first scrape on, at zero.
+
+Beside these, the series of the Prometheus client about process and interpreter are served: `process_*` and
+`python_*`.
+"""
+
+
+def page() -> Iterable[str]:
+    """The catalogue in Markdown, line by line."""
+    yield from _HEAD.splitlines()
+    yield ""
+    yield f"A task has {SERIES_PER_TASK} series in a process, one with a schedule {SERIES_PER_SCHEDULE} more in a scheduler."
+    yield ""
+    yield "| metric | kind | scope | labels | meaning |"
+    yield "|---|---|---|---|---|"
+    for row in CATALOGUE:
+        labels = ", ".join(f"`{label.name}`" for label in row.labels) or "-"
+        yield f"| `{row.name}` | {row.kind} | {row.scope} | {labels} | {row.help} |"
+    yield from ("", "## Labels", "", "| metric | label | values |", "|---|---|---|")
+    for row in CATALOGUE:
+        for label in row.labels:
+            if label.values:
+                yield f"| `{row.name}` | `{label.name}` | {', '.join(f'`{value}`' for value in label.values)} |"
+    yield from ("", "## Buckets", "", "| metric | upper bounds in seconds |", "|---|---|")
+    for row in CATALOGUE:
+        if row.buckets:
+            yield f"| `{row.name}` | {', '.join(f'{bound:g}' for bound in row.buckets)} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in page())

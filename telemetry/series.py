@@ -1,0 +1,114 @@
+"""Numbers that cost next to nothing to move, and their shape when they are scraped.
+
+Events move them in the loop's thread; a scrape reads them in another. Each is read in one step that the
+interpreter does not divide (a copy of a dict or a list), so it is whole.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from itertools import accumulate, product
+from typing import TypeVar
+
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
+
+from telemetry.names import OTHER, QUEUE_LABEL, Kind, Metric
+
+V = TypeVar("V")
+
+
+class Counts(dict[str, float]):
+    """Numbers by the value of one closed label, all there from the start; by `""` for a metric without one."""
+
+    def add(self, value: str = "", amount: float = 1) -> None:
+        """Count; a value of no closed set counts as `other`."""
+        if value not in self:
+            value = OTHER
+            self.setdefault(OTHER, 0)
+        self[value] += amount
+
+
+class Distribution:
+    """How many observations fell into which bucket, and their sum."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one; a bound is inside its bucket."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
+        """Cumulative buckets, then count and sum."""
+        total = 0
+        for bound, total in zip(_upper_bounds(self._bounds), accumulate(self._counts.copy()), strict=True):
+            yield Sample(f"{name}_bucket", labels | {"le": bound}, total)
+        yield Sample(f"{name}_count", labels, total)
+        yield Sample(f"{name}_sum", labels, self._sum)
+
+
+Child = float | Distribution
+
+
+@lru_cache
+def _upper_bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return tuple(floatToGoString(bound) for bound in (*bounds, float("inf")))
+
+
+class Block:
+    """Metrics that share their first labels: those of a task, or those of a process."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Metric, Mapping[str, Child]] = {}
+
+    def counts(self, metric: Metric, *, shared: int = 0) -> Counts:
+        """Numbers of a metric, at zero; its first `shared` labels are those of the block."""
+        counts = Counts.fromkeys(_values(metric, shared), 0)
+        self.rows[metric] = counts
+        return counts
+
+    def distributions(self, metric: Metric, *, shared: int = 0) -> dict[str, Distribution]:
+        """Distributions of a metric, empty; its first `shared` labels are those of the block."""
+        distributions = {value: Distribution(metric.buckets) for value in _values(metric, shared)}
+        self.rows[metric] = distributions
+        return distributions
+
+
+def _values(metric: Metric, shared: int) -> Iterable[str]:
+    """The values of the one label beyond the shared ones, or `""`."""
+    own = [label.values for label in metric.labels[shared:]]
+    return ("".join(values) for values in product(*own))
+
+
+def expose_blocks(queue: str, blocks: Mapping[tuple[str, ...], Block]) -> Iterator[Family]:
+    """The families of blocks of one kind, by the values of their shared labels."""
+    for metric in next(iter(blocks.values())).rows if blocks else ():
+        children = [
+            ((*shared, value) if value else shared, child)
+            for shared, block in blocks.items()
+            for value, child in block.rows[metric].copy().items()
+        ]
+        yield expose(metric, queue, children)
+
+
+def expose(metric: Metric, queue: str, children: Iterable[tuple[tuple[str, ...], Child]]) -> Family:
+    """A metric of the catalogue with its numbers, as the Prometheus client renders it."""
+    base = metric.name.removesuffix("_total" if metric.kind is Kind.counter else "_info")
+    family = Family(base, metric.help, str(metric.kind), metric.unit)
+    names = (QUEUE_LABEL, *(label.name for label in metric.labels))
+    for values, child in children:
+        labels = dict(zip(names, (queue, *values), strict=True))
+        if isinstance(child, Distribution):
+            family.samples.extend(child.samples(metric.name, labels))
+        else:
+            family.samples.append(Sample(metric.name, labels, child))
+    return family

@@ -1,0 +1,42 @@
+"""The settings of the side server: one frozen value, checked whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fluid.errors import ConfigurationError
+from fluid.settings import explain_faults
+
+PREFIX = "FLUID_TELEMETRY_"
+
+
+class TelemetrySettings(BaseSettings):
+    """Every field can be given as a keyword or as `FLUID_TELEMETRY_` and its name in upper case.
+
+    The keyword wins. All faults are reported at once, as `ConfigurationError`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """The address that the side server listens on."""
+    port: int = Field(default=9464, ge=0, le=65535)
+    """Its port; 0 for any that is free."""
+    token: SecretStr | None = Field(default=None, min_length=1)
+    """What everyone but a health probe must present, as `Authorization: Bearer`; nothing when None."""
+    max_tasks: int = Field(default=500, ge=1)
+    """Tasks with series of their own; the runs of any beyond are counted as `other`."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(explain_faults(error, PREFIX)) from None
+
+    @property
+    def port_was_asked(self) -> bool:
+        """A port was given, so that no other one will do."""
+        return "port" in self.model_fields_set

@@ -1,0 +1,5 @@
+"""What every test has at hand."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.support.fixtures"]

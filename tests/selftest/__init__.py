@@ -1,0 +1,1 @@
+"""The tests of what the tests stand on."""
