@@ -189,6 +189,18 @@ class TaskBroker(ABC):
         """The queue as it is now."""
 
     @abstractmethod
+    async def dangers(self) -> list[str]:
+        """How the server may lose runs: `eviction`, `not_durable`; reasons of `broker_unsafe`."""
+
+    @abstractmethod
+    async def pause(self) -> None:
+        """From now on nothing is claimed from this queue, by anyone; its runs stay ready."""
+
+    @abstractmethod
+    async def resume(self) -> None:
+        """Let the queue be claimed from again."""
+
+    @abstractmethod
     async def consumers(self) -> list[ConsumerInfo]:
         """Who shows signs of life."""
 

@@ -17,6 +17,7 @@ from fluid.scheduler.keeper import Keeper
 from fluid.scheduler.manager import TaskManager
 from fluid.scheduler.settling import Settling
 from fluid.scheduler.slots import Attempt, Slots
+from fluid.scheduler.upkeep.inspector import Inspector
 from fluid.scheduler.upkeep.janitor import Janitor
 from fluid.scheduler.upkeep.rescuer import Rescuer
 from fluid.settings import TaskManagerConfig
@@ -118,6 +119,7 @@ class TaskConsumer(TaskManager):
                 max_deliveries=self._config.max_deliveries,
             ),
             Janitor(broker=self._broker, lease=lease),
+            Inspector(broker=self._broker, announcer=self._announcer),
             self._settling,
             Bodies(self._slots, self._config.stopping_grace_period),
             self._claiming,

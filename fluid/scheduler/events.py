@@ -98,7 +98,7 @@ EVENTS: Mapping[str, EventInfo] = {
     "broker_lost": _about_consumer("the broker cannot be reached; facts: `error`"),
     "broker_recovered": _about_consumer("the broker can be reached again; facts: `seconds` it was away"),
     "broker_unsafe": _about_consumer(
-        "the broker is set up so that runs can be lost; with `reason`", "eviction", "no_persistence"
+        "the broker is set up so that runs can be lost; with `reason`", "eviction", "not_durable"
     ),
     "broker_rewound": _about_consumer(
         "the broker's totals fell: it went back in time; facts: `before`, `after`"

@@ -223,6 +223,16 @@ class TaskManager(Host):
         records = await self._broker.list_runs(state, task=task, limit=limit, offset=offset)
         return [run_of_record(record, self) for record in records]
 
+    async def pause(self) -> None:
+        """Pause the queue: its runs stay ready, and nothing is claimed until `resume`."""
+        await self._broker.pause()
+        self._announcer.announce("queue_paused")
+
+    async def resume(self) -> None:
+        """Let the queue be claimed from again."""
+        await self._broker.resume()
+        self._announcer.announce("queue_resumed")
+
     async def replay(self, run_id: str) -> TaskRun[Any]:
         """Give a run another chance: a dead one is ready again as itself, a failed one as a new run.
 

@@ -71,6 +71,7 @@ FLOORS = (
     "fluid.scheduler.upkeep.agent",
     "fluid.scheduler.upkeep.rescuer",
     "fluid.scheduler.upkeep.janitor",
+    "fluid.scheduler.upkeep.inspector",
     "fluid.scheduler.upkeep",
     "fluid.scheduler.consumer",
     "fluid.scheduler.scheduler",

@@ -31,6 +31,7 @@ OF_FLUID = frozenset(
     {
         "cronsim",
         "fluid",
+        "hiredis",
         "msgspec",
         "pebble",
         "pydantic",

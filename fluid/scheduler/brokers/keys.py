@@ -32,6 +32,9 @@ from fluid.scheduler.states import TaskPriority
 GROUP = "fluid"
 """The consumer group of every stream."""
 
+PAUSED = "*paused"
+"""The field of `claims` that pauses the whole queue; no consumer is named so."""
+
 LETTERS = {"h": TaskPriority.high, "m": TaskPriority.medium, "l": TaskPriority.low}
 LANES = {"d": "direct", "s": "suspect", "b": "returned", "r": "ready"}
 STREAM_CODES = tuple(lane + letter for letter in LETTERS for lane in LANES)

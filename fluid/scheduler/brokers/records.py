@@ -8,13 +8,18 @@ from typing import Any
 import msgspec
 
 from fluid.scheduler.broker import Books, ConsumerInfo, Depths, Snapshot
-from fluid.scheduler.brokers.keys import LANES, LETTERS, STREAM_CODES
-from fluid.scheduler.moves import Claim, Claimed, Fate, Rescued, RunRecord
+from fluid.scheduler.brokers.keys import LANES, LETTERS, STREAM_CODES, priority_letter
+from fluid.scheduler.moves import Claim, Claimed, Fate, Refusal, Rescued, RunRecord, Submission
 from fluid.scheduler.states import TaskPriority, TaskState
 
 Flat = Sequence[bytes]
 
 _MEDIUM = TaskPriority.medium
+
+
+def milliseconds(seconds: float) -> int:
+    """A duration as scripts take it."""
+    return int(seconds * 1000)
 
 
 def _pairs(flat: Flat) -> dict[bytes, bytes]:
@@ -175,3 +180,39 @@ def read_consumers(now: float, seen: Flat, about: dict[bytes, bytes]) -> list[Co
             )
         )
     return found
+
+
+def read_dangers(info: bytes) -> list[str]:
+    """What the server's own report says of keys and runs that may go."""
+    told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+    dangers = []
+    if told.get("maxmemory", "0") != "0" and told.get("maxmemory_policy", "noeviction") != "noeviction":
+        dangers.append("eviction")
+    if told.get("aof_enabled", "0") == "0":
+        dangers.append("not_durable")
+    return dangers
+
+
+def submission_words(run: Submission) -> tuple[bytes | str | int, ...]:
+    """A run, as the arguments of `enqueue`."""
+    if run.at is not None:
+        due = str(int(run.at))
+    else:
+        due = f"+{milliseconds(run.delay)}" if run.delay > 0 else ""
+    return (
+        run.id,
+        run.task,
+        priority_letter(run.priority),
+        run.version,
+        run.deliveries or "",
+        run.unique,
+        due,
+        run.message,
+    )
+
+
+def read_verdict(run_id: str, word: Any) -> Refusal | None:
+    """What `enqueue` answers for one run."""
+    if word == 1:
+        return None
+    return Refusal("already_queued", run_id) if word == 0 else Refusal("unique", word.decode())

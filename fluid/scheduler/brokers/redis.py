@@ -18,11 +18,15 @@ from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
 from fluid.scheduler.brokers.listing import ids_in
 from fluid.scheduler.brokers.records import (
+    milliseconds,
     read_claim,
     read_consumers,
+    read_dangers,
     read_rescued,
     read_shown,
     read_snapshot,
+    read_verdict,
+    submission_words,
 )
 from fluid.scheduler.brokers.renewer import RedisRenewer
 from fluid.scheduler.brokers.scripts import Script
@@ -55,10 +59,6 @@ WAIT_FOR_TELL = 24 * 3600.0
 
 RESCUED_AT_ONCE = 200
 RECHECK_SECONDS = 5.0
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
 
 
 class RedisBroker(TaskBroker):
@@ -125,10 +125,10 @@ class RedisBroker(TaskBroker):
             batch = runs[start : start + MAX_BATCH]
             arguments: list[Word] = ["1" if replayed else "0"]
             for run in batch:
-                arguments += _submission_words(run)
+                arguments += submission_words(run)
             answer = await self._run(self._queueing, scripts.ENQUEUE, arguments, deadline=deadline)
             now = answer[0]
-            verdicts += [_verdict(run.id, word) for run, word in zip(batch, answer[1:], strict=True)]
+            verdicts += [read_verdict(run.id, word) for run, word in zip(batch, answer[1:], strict=True)]
         return Acceptance(now, verdicts)
 
     # -- consuming -------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class RedisBroker(TaskBroker):
                 consumer,
                 nonce,
                 min(slots, MAX_BATCH),
-                _milliseconds(lease),
+                milliseconds(lease),
                 suspects,
                 MESSAGE_VERSION,
                 cursor,
@@ -191,8 +191,8 @@ class RedisBroker(TaskBroker):
                     outcome.id,
                     outcome.kind,
                     outcome.reason,
-                    _milliseconds(outcome.delay),
-                    max(1, _milliseconds(outcome.ttl)),
+                    milliseconds(outcome.delay),
+                    max(1, milliseconds(outcome.ttl)),
                     outcome.unique,
                     outcome.outcome,
                 )
@@ -207,15 +207,15 @@ class RedisBroker(TaskBroker):
     async def rescue(self, *, nonce: str, interval: float, max_deliveries: int) -> list[Rescued]:
         arguments = (
             nonce,
-            _milliseconds(interval),
+            milliseconds(interval),
             RESCUED_AT_ONCE,
             max_deliveries,
-            _milliseconds(self._failure_ttl),
+            milliseconds(self._failure_ttl),
         )
         return read_rescued(await self._ask(scripts.RESCUE, arguments))
 
     async def tidy(self, *, interval: float, silence: float) -> int:
-        arguments = [_milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
+        arguments = [milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
         return int(await self._ask(scripts.TIDY, arguments))
 
     async def leave(self, consumer: str) -> bool:
@@ -225,6 +225,15 @@ class RedisBroker(TaskBroker):
 
     async def snapshot(self) -> Snapshot:
         return read_snapshot(await self._ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
+
+    async def dangers(self) -> list[str]:
+        return read_dangers(await self._command("INFO", "all"))
+
+    async def pause(self) -> None:
+        await self._ask(scripts.PAUSE, (1,))
+
+    async def resume(self) -> None:
+        await self._ask(scripts.PAUSE, (0,))
 
     async def consumers(self) -> list[ConsumerInfo]:
         now, seen, about = (
@@ -272,7 +281,7 @@ class RedisBroker(TaskBroker):
 
     async def cancel(self, run_id: str, *, only: TaskState | None = None, reason: str = "cancelled") -> str:
         answer = await self._ask(
-            scripts.CANCEL, (run_id, only or "", reason, _milliseconds(self._failure_ttl))
+            scripts.CANCEL, (run_id, only or "", reason, milliseconds(self._failure_ttl))
         )
         return str(answer[1].decode())
 
@@ -318,26 +327,3 @@ class RedisBroker(TaskBroker):
         return await self._link.persist(
             str(words[0]).lower(), lambda: self._asking.call(*words), elapsed() + ASK_SECONDS
         )
-
-
-def _submission_words(run: Submission) -> tuple[Word, ...]:
-    if run.at is not None:
-        due = str(int(run.at))
-    else:
-        due = f"+{_milliseconds(run.delay)}" if run.delay > 0 else ""
-    return (
-        run.id,
-        run.task,
-        priority_letter(run.priority),
-        run.version,
-        run.deliveries or "",
-        run.unique,
-        due,
-        run.message,
-    )
-
-
-def _verdict(run_id: str, word: Any) -> Refusal | None:
-    if word == 1:
-        return None
-    return Refusal("already_queued", run_id) if word == 0 else Refusal("unique", word.decode())

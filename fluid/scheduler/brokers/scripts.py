@@ -142,6 +142,7 @@ CANCEL = Script(
     ("id", "only", "reason", "ttl"),
 )
 REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
+PAUSE = Script("pause", ("bell", "claims"), ("on",))
 PROGRESS = Script("progress", ("run",), ("id", "report"))
 LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
 TIDY = Script(
@@ -162,6 +163,7 @@ SCRIPTS = (
     SHOW,
     CANCEL,
     REPLAY,
+    PAUSE,
     PROGRESS,
     LEAVE,
     TIDY,
