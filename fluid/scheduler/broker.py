@@ -15,6 +15,7 @@ from fluid.scheduler.moves import (
     Acceptance,
     Claim,
     Fired,
+    Limit,
     Renewal,
     Rescued,
     RunRecord,
@@ -159,6 +160,10 @@ class TaskBroker(ABC):
         held: Sequence[str],
     ) -> Claim:
         """Wait at the bell for up to `wait` seconds (0: not at all), then claim up to `slots` runs."""
+
+    @abstractmethod
+    async def set_limits(self, limits: Sequence[Limit]) -> None:
+        """From now on these hold for the whole fleet; runs they let go are ready again."""
 
     @abstractmethod
     async def stop_claiming(self, consumer: str) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fluid.clock import elapsed
-from fluid.errors import BrokerError
+from fluid.errors import BrokerError, BrokerUnavailableError
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.execution import Execution
-from fluid.scheduler.history import run_of_claim
+from fluid.scheduler.history import run_of_claim, run_of_record
 from fluid.scheduler.keeper import Keeper
-from fluid.scheduler.moves import Claim
+from fluid.scheduler.moves import Claim, Limit
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.run import RunDoor
 from fluid.scheduler.settling import Settling
@@ -57,6 +57,9 @@ class Claiming(Worker):
         self._announce = announce
         self._held: tuple[str, ...] = ()
         self._cursor = ""
+        self._limits_unsaid = False
+        registry.on_register(self.limits_changed)
+        broker.listeners.recovered.append(self.limits_changed)
         self.active = False
         """The queue is open and the loop runs."""
 
@@ -93,16 +96,31 @@ class Claiming(Worker):
 
     async def _claim_on(self) -> None:
         await self._broker.open()
+        await self._set_limits()
         self.active = True
         self._announce("consumer_started", facts={"consumer": self._consumer()})
         wait = 0.0
         while not self.is_stopping():
+            if self._limits_unsaid:
+                await self._set_limits()
             if self._settling.backlog >= self._slots.count:
                 await self._settling.wait_for_room()
             elif not self._slots.free:
                 await self._slots.wait_for_change()
             else:
                 wait = self._take_up(await self._claim(wait))
+
+    async def _set_limits(self) -> None:
+        self._limits_unsaid = False
+        limits = [Limit(task.name, task.max_concurrency, *task.pace) for task in self._registry.values()]
+        try:
+            await self._broker.set_limits(limits)
+        except BrokerUnavailableError:
+            self._limits_unsaid = True
+
+    def limits_changed(self, *_: object) -> None:
+        """Tell the limits again before the next claim: one is new, or the broker may have lost them."""
+        self._limits_unsaid = True
 
     async def _claim(self, wait: float) -> Claim:
         suspects = 0 if any(attempt.claimed.suspect for attempt in self._slots.attempts) else 1
@@ -123,6 +141,8 @@ class Claiming(Worker):
             attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)
             self._keeper.keep(attempt)
             self._execution.begin(attempt)
+        for reason, record in claim.aside:
+            self._announce("held", run_of_record(record, self._door), reason=reason)
         asked, self._held = self._held, tuple(name for name in claim.held_tasks if name in self._registry)
         self._cursor = claim.held_tasks[-1] if claim.held_tasks else ""
         # held runs of a task known here are asked for at once, but not again and again in vain

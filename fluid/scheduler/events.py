@@ -74,7 +74,8 @@ EVENTS: Mapping[str, EventInfo] = {
         "an attempt failed and another follows; with `reason`, `delay`, `ran`", reasons=FAILURE_REASONS
     ),
     "held": EventInfo(
-        "moved aside because it cannot be claimed; with `reason`", reasons=("unknown_task", "newer_message")
+        "moved aside because it cannot be claimed; with `reason`",
+        reasons=("unknown_task", "newer_message", "limit", "rate"),
     ),
     "interrupted": EventInfo("handed back by a stopping consumer; costs no attempt"),
     "lost": EventInfo("a lease ran out; said by the rescuer, once per lost attempt, with `owner`"),

@@ -27,6 +27,21 @@ class Submission:
     deliveries: int | None = None
     """The task's own `max_deliveries`."""
     unique: str = ""
+    group: str = ""
+    """Its concurrency key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the whole fleet may do with runs of one task; 0 is no limit."""
+
+    task: str
+    places: int = 0
+    """How many may run at once."""
+    starts: int = 0
+    """How many may start in any `period`."""
+    period: float = 0.0
+    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,8 @@ class Claim:
     """Every free slot was filled; there may be more."""
     held_tasks: tuple[str, ...]
     """Some tasks that have held runs, known here or not."""
+    aside: list[tuple[str, RunRecord]]
+    """Runs that were moved aside on the way: `limit` or `rate`, and what they are."""
 
 
 class Kind(enum.StrEnum):

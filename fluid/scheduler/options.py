@@ -35,6 +35,9 @@ class QueueOptions:
         for name, instant in (("at", self.at), ("expires", self.expires)):
             if instant is not None and instant.tzinfo is None:
                 faults.append(f"{name}={instant!r} has no time zone: give an aware datetime")
+        for name, key in (("unique_key", self.unique_key), ("concurrency_key", self.concurrency_key)):
+            if key is not None and not (1 <= len(key) <= 200 and key.isprintable()):
+                faults.append(f"{name}={key!r}: 1 to 200 printable characters are expected")
         if self.run_id is not None and not (1 <= len(self.run_id) <= 64 and self.run_id.isascii()):
             faults.append(f"run_id={self.run_id!r}: 1 to 64 ASCII characters are expected")
         if faults:

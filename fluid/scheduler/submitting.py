@@ -39,9 +39,9 @@ def new_run(
 
 def submission_of(run: TaskRun[Any], task: Task | None, options: QueueOptions) -> Submission:
     """The run as the broker is given it. Raises `InvalidParamsError` or `PayloadTooLargeError`."""
-    if options.concurrency_key is not None:
+    if options.concurrency_key is not None and not (task and task.max_concurrency):
         raise DeclarationError(
-            "QueueOptions(concurrency_key=): limits across consumers are not in this release"
+            f"QueueOptions(concurrency_key=): task {run.name!r} has no max_concurrency for the key to share"
         )
     key = options.unique_key
     if key is None and task is not None and task.unique is not None:
@@ -56,6 +56,7 @@ def submission_of(run: TaskRun[Any], task: Task | None, options: QueueOptions) -
         at=options.at.timestamp() * 1000 if options.at else None,
         deliveries=task.max_deliveries if task else None,
         unique=f"{run.name}:{key}" if key is not None else "",
+        group=options.concurrency_key or "",
     )
 
 

@@ -77,6 +77,12 @@ class Task:
         if reserved:
             yield f"its parameters use reserved names: {', '.join(sorted(reserved))}; rename them"
 
+    @property
+    def pace(self) -> tuple[int, float]:
+        """How many runs may start, and in how many seconds; (0, 0.0) without a rate."""
+        match = _RATE.fullmatch(self.rate or "")
+        return (int(match[1]), float(_RATE_SECONDS[match[2]])) if match else (0, 0.0)
+
     def __repr__(self) -> str:
         return f"Task({self.name!r})"
 

@@ -11,6 +11,9 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:held:<priority>           zset, all scores 0, of `<task>\\0<why>\\0<since>\\0<run id>`
     {q}:dead:<priority>           zset of run ids by time
     {q}:failed                    zset of failed run ids by time, bounded in number
+    {q}:limits                    hash of task -> places, starts in a period, the period
+    {q}:running:<task>[:<key>]    set of run ids that have one of the places of a limit
+    {q}:rate:<task>               list of the last starts of a task that has a rate; expires
     {q}:unique                    hash of unique key -> run id
     {q}:cancelled                 set of run ids that are running and shall not
     {q}:waited                    zset of run ids whose end somebody waits for
@@ -45,6 +48,7 @@ _SINGLE = (
     "books",
     "leases",
     "failed",
+    "limits",
     "unique",
     "cancelled",
     "waited",
@@ -57,6 +61,9 @@ _SINGLE = (
 )
 
 
+_BEGINNINGS = ("run", "running", "rate")
+
+
 class Keys:
     """The keys of one queue, by the names that scripts declare."""
 
@@ -67,10 +74,10 @@ class Keys:
         for family in ("scheduled", "held", "dead"):
             names.update({f"{family}_{letter}": f"{family}:{letter}" for letter in LETTERS})
         self._named = {name: self.prefix + rest for name, rest in names.items()}
-        self._named["run"] = self.prefix + "run:"
+        self._named |= {name: f"{self.prefix}{name}:" for name in _BEGINNINGS}
 
     def __getitem__(self, name: str) -> str:
-        """The key that scripts call `name`; `run` is the beginning of every record's key."""
+        """The key that scripts call `name`; of `run`, `running` and `rate` it is the beginning."""
         return self._named[name]
 
     def run(self, run_id: str) -> str:
@@ -79,7 +86,7 @@ class Keys:
 
     def permanent(self) -> frozenset[str]:
         """The keys that live as long as the queue does; every other key expires."""
-        return frozenset(key for name, key in self._named.items() if name != "run")
+        return frozenset(key for name, key in self._named.items() if name not in _BEGINNINGS)
 
 
 def priority_letter(priority: TaskPriority) -> str:

@@ -33,13 +33,17 @@ def priority_of(letter: bytes) -> TaskPriority:
 
 def read_claim(answer: Sequence[Any]) -> Claim:
     """The answer of `claim`."""
-    now, next_due, filled, held = answer[:4]
+    now, next_due, filled, held, aside = answer[:5]
     return Claim(
         now=now,
-        runs=[_claimed(now, *run) for run in answer[4:]],
+        runs=[_claimed(now, *run) for run in answer[5:]],
         next_due=None if next_due < 0 else next_due / 1000,
         filled=bool(filled),
         held_tasks=tuple(name.decode() for name in held),
+        aside=[
+            (why.decode(), read_fields(flat, TaskState.scheduled if why == b"rate" else TaskState.held))
+            for why, flat in aside
+        ],
     )
 
 
@@ -206,6 +210,7 @@ def submission_words(run: Submission) -> tuple[bytes | str | int, ...]:
         run.version,
         run.deliveries or "",
         run.unique,
+        run.group,
         due,
         run.message,
     )

@@ -35,6 +35,7 @@ from fluid.scheduler.moves import (
     Acceptance,
     Claim,
     Fired,
+    Limit,
     Refusal,
     Rescued,
     RunRecord,
@@ -170,6 +171,13 @@ class RedisBroker(TaskBroker):
             return await self._claiming.script(scripts.CLAIM, words, *before, timeout=longest)
 
         return read_claim(await self._link.persist("claim", attempt))
+
+    async def set_limits(self, limits: Sequence[Limit]) -> None:
+        words: list[Word] = []
+        for limit in limits:
+            words += (limit.task, limit.places, limit.starts, milliseconds(limit.period))
+        while await self._ask(scripts.LIMIT, words):
+            pass
 
     async def stop_claiming(self, consumer: str) -> None:
         async def attempt() -> None:

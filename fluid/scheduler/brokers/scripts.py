@@ -81,11 +81,11 @@ ENQUEUE = Script(
     "enqueue",
     (*_ENQUEUE_TO, "unique", "run"),
     ("replayed",),
-    ("id", "task", "priority", "version", "deliveries", "unique", "due", "message"),
+    ("id", "task", "priority", "version", "deliveries", "unique", "group", "due", "message"),
 )
 CLAIM = Script(
     "claim",
-    ("STREAMS", "SCHEDULED", "HELD", "bell", "leases", "claims", "run"),
+    ("STREAMS", "SCHEDULED", "HELD", "bell", "leases", "claims", "limits", "running", "rate", "run"),
     ("consumer", "nonce", "slots", "lease", "suspects", "version", "cursor"),
     ("held task",),
 )
@@ -99,6 +99,8 @@ SETTLE = Script(
         "bell",
         "books",
         "leases",
+        "limits",
+        "running",
         "failed",
         "unique",
         "cancelled",
@@ -114,7 +116,22 @@ RENEW = Script(
 )
 RESCUE = Script(
     "rescue",
-    ("STREAMS", "DEAD", "bell", "books", "leases", "unique", "cancelled", "waited", "upkeep", "done", "run"),
+    (
+        "STREAMS",
+        "HELD",
+        "DEAD",
+        "bell",
+        "books",
+        "leases",
+        "limits",
+        "running",
+        "unique",
+        "cancelled",
+        "waited",
+        "upkeep",
+        "done",
+        "run",
+    ),
     ("nonce", "interval", "count", "max_deliveries", "ttl"),
 )
 SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"))
@@ -131,8 +148,11 @@ CANCEL = Script(
         "SCHEDULED",
         "HELD",
         "DEAD",
+        "bell",
         "books",
         "leases",
+        "limits",
+        "running",
         "unique",
         "cancelled",
         "waited",
@@ -140,6 +160,12 @@ CANCEL = Script(
         "run",
     ),
     ("id", "only", "reason", "ttl"),
+)
+LIMIT = Script(
+    "limit",
+    ("stream_bh", "stream_bm", "stream_bl", "HELD", "bell", "limits", "running", "run"),
+    (),
+    ("task", "most", "count", "period"),
 )
 REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
 PAUSE = Script("pause", ("bell", "claims"), ("on",))
@@ -162,6 +188,7 @@ SCRIPTS = (
     FIRE,
     SHOW,
     CANCEL,
+    LIMIT,
     REPLAY,
     PAUSE,
     PROGRESS,

@@ -1,5 +1,5 @@
 -- cancel: a run ends aborted; at once when it has not started, else its consumer is asked to cancel its body.
--- KEYS: STREAMS, SCHEDULED, HELD, DEAD, books, leases, unique, cancelled, waited, done, run
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, unique, cancelled, waited, done, run
 -- ARGV: id, only, reason, ttl
 -- RETURNS: now, ended | asked | over (it had ended before) | elsewhere (it is not where `only` says) | unknown, fields.
 -- TWICE: a run that is over is over; asking twice is asking.
@@ -22,6 +22,7 @@ if at_stream(at) then
   local entry = m.entry
   m = read_entry(at, entry)
   call('XDEL', stream(at), entry)
+  free_place(m)
 elseif at == 'held' then
   call('ZREM', K['held_' .. m.priority], m.task .. '\0' .. m.why .. '\0' .. m.since .. '\0' .. m.id)
 else

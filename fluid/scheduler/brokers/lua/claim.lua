@@ -1,32 +1,84 @@
 -- claim: as many runs as there are free slots, most urgent first, under a lease for this consumer.
--- KEYS: STREAMS, SCHEDULED, HELD, bell, leases, claims, run
+-- KEYS: STREAMS, SCHEDULED, HELD, bell, leases, claims, limits, running, rate, run
 -- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, names of (held task)
--- RETURNS: now, milliseconds until the next run is due (-1: none), 1 if slots were filled, names of held tasks after
---   the cursor, then each run: stream code, entry id, fields.
+-- RETURNS: now, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held tasks
+--   after the cursor, runs moved aside by a limit (why, fields), then each run: stream code, entry id, fields.
 -- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
 
 local now = clock()
 local kept = call('HMGET', K.claims, A.consumer, '*paused')
-if kept[1] == 'stopping' or kept[2] then return {now, -1, 0, {}} end
+if kept[1] == 'stopping' or kept[2] then return {now, -1, 0, {}, {}} end
 
-local runs, leases, tokens = {}, {}, {}
+local runs, leases, tokens, aside = {}, {}, {}, {}
 local free = tonumber(A.slots)
+-- how many entries it may look at, for those over a limit are moved on the way
+local looks = 4 * free + 64
+local limited = call('EXISTS', K.limits) == 1
 
-local function hand_out(code, entries)
-  for _, entry in ipairs(entries) do
-    local token = code .. '/' .. entry[1]
-    runs[#runs + 1] = {code, entry[1], entry[2]}
-    leases[#leases + 1] = now + A.lease
-    leases[#leases + 1] = token
-    tokens[#tokens + 1] = token
+local function move_aside(code, entry, m, why)
+  call('XACK', stream(code), 'fluid', entry)
+  call('XDEL', stream(code), entry)
+  aside[#aside + 1] = {why, flat(m)}
+end
+
+-- At most `count` starts in any `period`: the turns are kept, and each run gets the next one that is free.
+local function turn_of(m, count, period)
+  local key = K.rate .. m.task
+  local turn = now
+  if call('LLEN', key) >= count then turn = math.max(now, call('LINDEX', key, 0) + period) end
+  call('RPUSH', key, turn)
+  call('LTRIM', key, -count, -1)
+  call('PEXPIRE', key, turn - now + period)
+  return turn
+end
+
+-- Whether the limits of its task let this run start now; if not, it is moved aside.
+local function may_start(code, entry, fields)
+  local m = map(fields)
+  local most, count, period = limit_of(m.task)
+  if not most then return true end
+  if count > 0 and m.paced ~= '1' then
+    local turn = turn_of(m, count, period)
+    if turn > now then
+      m.paced = '1'
+      move_aside(code, entry, m, 'rate')
+      schedule(m, turn)
+      return false
+    end
   end
-  free = free - #entries
+  if most > 0 and call('SISMEMBER', places(m), m.id) == 0 then
+    if call('SCARD', places(m)) >= most then
+      move_aside(code, entry, m, 'limit')
+      hold(m, 'limit ' .. (m.group or ''))
+      return false
+    end
+    call('SADD', places(m), m.id)
+  end
+  return true
+end
+
+local function hand_out(code, entry)
+  local token = code .. '/' .. entry[1]
+  runs[#runs + 1] = {code, entry[1], entry[2]}
+  leases[#leases + 1] = now + A.lease
+  leases[#leases + 1] = token
+  tokens[#tokens + 1] = token
+  free = free - 1
 end
 
 local function read(code, count)
-  if count < 1 then return end
-  local answer = call('XREADGROUP', 'GROUP', 'fluid', A.consumer, 'COUNT', count, 'STREAMS', stream(code), '>')
-  if answer then hand_out(code, answer[1][2]) end
+  while count > 0 and looks > 0 do
+    local answer = call('XREADGROUP', 'GROUP', 'fluid', A.consumer, 'COUNT', count, 'STREAMS', stream(code), '>')
+    if not answer then return end
+    local entries = answer[1][2]
+    for _, entry in ipairs(entries) do
+      if not limited or may_start(code, entry[1], entry[2]) then
+        hand_out(code, entry)
+        count = count - 1
+      end
+    end
+    looks = looks - #entries
+  end
 end
 
 -- Due runs become ready in the order in which they fell due; bounded, and there is no other promoter.
@@ -103,7 +155,7 @@ local next_due, names = -1, {}
 if kept[1] and string.sub(kept[1], 1, #A.nonce + 1) == A.nonce .. ' ' then
   for code, entry in string.gmatch(kept[1], '(%a%a)/(%d+%-%d+)') do
     if call('ZSCORE', K.leases, code .. '/' .. entry) then
-      hand_out(code, call('XRANGE', stream(code), entry, entry))
+      hand_out(code, call('XRANGE', stream(code), entry, entry)[1])
     end
   end
   next_due = 0
@@ -133,6 +185,7 @@ if #runs > 0 then
   call('ZADD', K.leases, unpack(leases))
   call('HSET', K.claims, A.consumer, A.nonce .. ' ' .. table.concat(tokens, ' '))
 end
--- It is full and will not wait: whatever is left, or falls due, needs another one awake.
-if free <= 0 then ring() end
-return {now, next_due, free <= 0 and 1 or 0, names, unpack(runs)}
+-- It will not wait: whatever is left, or falls due, needs another one awake.
+local more = free <= 0 or looks <= 0
+if more then ring() end
+return {now, next_due, more and 1 or 0, names, aside, unpack(runs)}

@@ -1,6 +1,6 @@
 -- enqueue: runs into the queue, ready or scheduled, each unless its id or its unique key is taken.
 -- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, run
--- ARGV: replayed, runs of (id, task, priority, version, deliveries, unique, due, message)
+-- ARGV: replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
 -- RETURNS: now, then for each run 1 accepted, 0 already here, or the id of the run that has its unique key.
 -- TWICE: a run id is accepted once while its record lives.
 
@@ -8,15 +8,15 @@ local now = clock()
 local answer = {now}
 local accepted, ready = 0, false
 local records = {}
-for i = REST + 1, #ARGV, 8 do records[#records + 1] = K.run .. ARGV[i] end
+for i = REST + 1, #ARGV, 9 do records[#records + 1] = K.run .. ARGV[i] end
 local all_new = call('EXISTS', unpack(records)) == 0
 
-for i = REST + 1, #ARGV, 8 do
+for i = REST + 1, #ARGV, 9 do
   local m = {
     id = ARGV[i], task = ARGV[i + 1], priority = ARGV[i + 2], version = ARGV[i + 3],
-    deliveries = ARGV[i + 4], unique = ARGV[i + 5], message = ARGV[i + 7],
+    deliveries = ARGV[i + 4], unique = ARGV[i + 5], group = ARGV[i + 6], message = ARGV[i + 8],
   }
-  local due = ARGV[i + 6]
+  local due = ARGV[i + 7]
   if due == '' then due = now
   elseif string.sub(due, 1, 1) == '+' then due = now + string.sub(due, 2)
   else due = tonumber(due) end

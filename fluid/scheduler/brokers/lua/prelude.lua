@@ -8,7 +8,7 @@
 local call = redis.call
 local LETTERS = {'h', 'm', 'l'}
 local FIELDS = {'id', 'task', 'priority', 'version', 'message', 'queued', 'ready', 'failures', 'losses'}
-local SELDOM = {'deliveries', 'unique', 'owners'}
+local SELDOM = {'deliveries', 'unique', 'owners', 'group', 'paced'}
 
 local function clock()
   local t = call('TIME')
@@ -74,11 +74,55 @@ end
 -- Due later: the wait is kept here, never in a process. Rings when it became the earliest, so that
 -- a waiting consumer learns of it.
 local function schedule(m, due)
-  m.ready = due
   keep(m, 'scheduled')
   local waiting = K['scheduled_' .. m.priority]
   call('ZADD', waiting, due, m.id)
   if call('ZRANGE', waiting, 0, 0)[1] == m.id then ring() end
+end
+
+-- Moved aside until what `why` names has changed. Members sort by task, then why, then age, so that
+-- the next one to be let go is found without a search.
+local function hold(m, why)
+  keep(m, 'held')
+  local since = string.format('%013d', m.ready)
+  call('HSET', K.run .. m.id, 'why', why, 'since', since, 'reason', string.match(why, '^%S+'))
+  call('ZADD', K['held_' .. m.priority], 0, m.task .. '\0' .. why .. '\0' .. since .. '\0' .. m.id)
+end
+
+-- The runs that have one of the places of a limit: of the task, or of the task and a key.
+local function places(m)
+  return K.running .. m.task .. (m.group and ':' .. m.group or '')
+end
+
+local function limit_of(task)
+  local most, count, period = string.match(call('HGET', K.limits, task) or '', '^(%d+) (%d+) (%d+)$')
+  return tonumber(most), tonumber(count), tonumber(period)
+end
+
+-- The next held run gets the place at once, reserved, so that no later arrival can take it.
+local function let_next_go(task, group)
+  local why = 'limit ' .. (group or '')
+  local first = '[' .. task .. '\0' .. why .. '\0'
+  for _, letter in ipairs(LETTERS) do
+    local member = call('ZRANGEBYLEX', K['held_' .. letter], first, first .. '\255', 'LIMIT', 0, 1)[1]
+    if member then
+      call('ZREM', K['held_' .. letter], member)
+      local m = take(string.match(member, '([^%z]+)$'))
+      if m then
+        call('SADD', places(m), m.id)
+        put('b' .. letter, m)
+        ring()
+      end
+      return true
+    end
+  end
+  return false
+end
+
+local function free_place(m)
+  local most = limit_of(m.task)
+  if not most or call('SREM', places(m), m.id) == 0 then return end
+  if most == 0 or call('SCARD', places(m)) < most then let_next_go(m.task, m.group) end
 end
 
 -- A run that the broker has not seen: ready now, or scheduled.
@@ -86,10 +130,10 @@ local function accept(m, due, now)
   m.queued = now
   m.failures = 0
   m.losses = 0
+  m.ready = math.max(due, now)
   if due > now then
     schedule(m, due)
   else
-    m.ready = now
     put('r' .. m.priority, m)
     return true
   end

@@ -1,5 +1,5 @@
 -- rescue: runs whose lease ran out are delivered again, or are dead when that happened too often.
--- KEYS: STREAMS, DEAD, bell, books, leases, unique, cancelled, waited, upkeep, done, run
+-- KEYS: STREAMS, HELD, DEAD, bell, books, leases, limits, running, unique, cancelled, waited, upkeep, done, run
 -- ARGV: nonce, interval, count, max_deliveries, ttl
 -- RETURNS: now, then each run: what became of it (returned, dead, aborted), its last owner, its fields.
 -- TWICE: one pass an interval in the whole fleet; its answer is kept, and told again to the same nonce.
@@ -17,6 +17,7 @@ for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, 
   local owner = pending[1] and pending[1][2] or ''
   acknowledge(code, entry)
   if m then
+    free_place(m)
     m.losses = m.losses + 1
     m.owners = m.owners and (m.owners .. ' ' .. owner) or owner
     local fate = 'returned'

@@ -1,5 +1,5 @@
 -- settle: outcomes of claimed runs. One counts exactly when its lease, under its very token, is still there.
--- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, failed, unique, cancelled, waited, done, run
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, failed, unique, cancelled, waited, done, run
 -- ARGV: bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
 -- RETURNS: now, then for each outcome 1 accepted or 0 refused.
 -- TWICE: an accepted token stays in the run's record, and the same token is accepted again without a move.
@@ -15,6 +15,7 @@ end
 local leased = call('ZMSCORE', K.leases, unpack(tokens))
 local waited = call('EXISTS', K.waited) == 1 and call('ZMSCORE', K.waited, unpack(ids)) or {}
 
+local limited = call('EXISTS', K.limits) == 1
 local gone, counts, freed = {}, {}, {}
 
 local function end_run(i, n, kind)
@@ -37,15 +38,14 @@ local function move_run(i, n, kind)
   call('HSET', record, 'token', tokens[n], 'reason', reason, 'outcome', ARGV[i + 8])
   if kind == 'retry' then
     m.failures = m.failures + 1
-    schedule(m, now + ARGV[i + 5])
+    m.paced = nil
+    m.ready = now + ARGV[i + 5]
+    schedule(m, m.ready)
   elseif kind == 'interrupted' then
     put('b' .. m.priority, m)
     ring()
   elseif kind == 'held' then
-    keep(m, 'held')
-    local since = string.format('%013d', m.ready)
-    call('HSET', record, 'why', reason, 'since', since)
-    call('ZADD', K['held_' .. m.priority], 0, m.task .. '\0' .. reason .. '\0' .. since .. '\0' .. m.id)
+    hold(m, reason)
     ring()
   elseif kind == 'dead' then
     keep(m, 'dead')
@@ -60,6 +60,7 @@ for n = 1, #tokens do
   if leased[n] then
     leased[n] = false
     local final = kind == 'success' or kind == 'failure' or kind == 'aborted'
+    if limited then free_place(read_entry(ARGV[i], ARGV[i + 1])) end
     if final then end_run(i, n, kind) else move_run(i, n, kind) end
     if waited[n] and (final or kind == 'dead') then
       call('ZREM', K.waited, ids[n])

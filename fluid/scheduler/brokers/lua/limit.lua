@@ -1,0 +1,37 @@
+-- limit: how many runs of a task may run at once, and how many may start in a period, in the whole fleet.
+-- KEYS: stream_bh, stream_bm, stream_bl, HELD, bell, limits, running, run
+-- ARGV: limits of (task, most, count, period)
+-- RETURNS: how many held runs the new limits let go; ask again until there are none.
+-- TWICE: a limit replaces the one before, and a place is given once.
+
+local released = 0
+
+-- Groups that have held runs, each while it has places.
+local function let_go(task, most)
+  for _, letter in ipairs(LETTERS) do
+    local after = '[' .. task .. '\0limit '
+    local last = after .. '\255'
+    while released < 500 do
+      local member = call('ZRANGEBYLEX', K['held_' .. letter], after, last, 'LIMIT', 0, 1)[1]
+      if not member then break end
+      local group = string.match(member, '^[^%z]*%zlimit ([^%z]*)%z')
+      local named = group ~= '' and group or nil
+      if most == 0 or call('SCARD', places({task = task, group = named})) < most then
+        if let_next_go(task, named) then released = released + 1 end
+      else
+        after = '(' .. task .. '\0limit ' .. group .. '\1'
+      end
+    end
+  end
+end
+
+for i = REST + 1, #ARGV, 4 do
+  local task, most = ARGV[i], tonumber(ARGV[i + 1])
+  local unlimited = most == 0 and ARGV[i + 2] == '0'
+  -- a limit that was lifted stays known, so that places given under it are still given back
+  if not unlimited or call('HEXISTS', K.limits, task) == 1 then
+    call('HSET', K.limits, task, ARGV[i + 1] .. ' ' .. ARGV[i + 2] .. ' ' .. ARGV[i + 3])
+    let_go(task, most)
+  end
+end
+return released
