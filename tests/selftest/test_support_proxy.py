@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,15 @@ def connect(port: int, *, socket_timeout: float = 20, protocol: int = 3) -> Redi
         protocol=protocol,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+@asynccontextmanager
+async def wire(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 @pytest.fixture
@@ -77,11 +88,10 @@ async def test_in_a_pipeline_earlier_answers_arrive_and_later_requests_do_not(
     proxy: CuttingProxy, broker_queue: OwnQueue, key: str
 ) -> None:
     proxy.cut_next_answer(lambda request: b"second" in request)
-    reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-    for value in ("first", "second", "third"):
-        writer.write(f"RPUSH {key} {value}\r\n".encode())
-    assert await reader.read() == b":1\r\n"
-    writer.close()
+    async with wire(proxy.port) as (reader, writer):
+        for value in ("first", "second", "third"):
+            writer.write(f"RPUSH {key} {value}\r\n".encode())
+        assert await reader.read() == b":1\r\n"
     with broker_queue.server.client() as direct:
         assert direct.lrange(key, 0, -1) == [b"first", b"second"]
     assert proxy.commands["RPUSH"] == 2
@@ -118,17 +128,16 @@ async def test_each_cut_is_made_once_in_the_order_of_requests(proxy: CuttingProx
 async def test_pushed_messages_are_not_taken_for_answers(
     proxy: CuttingProxy, broker_queue: OwnQueue, key: str
 ) -> None:
-    reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-    writer.write(b"HELLO 3\r\nCLIENT TRACKING ON BCAST\r\n")
-    await reader.readuntil(b"+OK\r\n")
-    with broker_queue.server.client() as direct:
-        direct.set(key, "changed")
-    await reader.readuntil(b"invalidate\r\n")
-    proxy.cut_next_answer(b"INCR")
-    writer.write(f"ECHO before\r\nINCR {key}:n\r\n".encode())
-    rest = await reader.read()
-    assert rest.endswith(b"$6\r\nbefore\r\n")
-    writer.close()
+    async with wire(proxy.port) as (reader, writer):
+        writer.write(b"HELLO 3\r\nCLIENT TRACKING ON BCAST\r\n")
+        await reader.readuntil(b"+OK\r\n")
+        with broker_queue.server.client() as direct:
+            direct.set(key, "changed")
+        await reader.readuntil(b"invalidate\r\n")
+        proxy.cut_next_answer(b"INCR")
+        writer.write(f"ECHO before\r\nINCR {key}:n\r\n".encode())
+        rest = await reader.read()
+        assert rest.endswith(b"$6\r\nbefore\r\n")
     with broker_queue.server.client() as direct:
         assert direct.get(f"{key}:n") == b"1"
 
@@ -155,27 +164,25 @@ async def test_a_frozen_proxy_passes_nothing_on_until_it_thaws(
 
 async def test_a_frozen_proxy_takes_connections_and_serves_them_when_it_thaws(proxy: CuttingProxy) -> None:
     proxy.freeze()
-    reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-    writer.write(b"PING\r\n")
-    await writer.drain()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await reader.read(1)
-    assert proxy.connections == 1
-    assert not proxy.commands
-    proxy.thaw()
-    assert await reader.readline() == b"+PONG\r\n"
-    writer.close()
+    async with wire(proxy.port) as (reader, writer):
+        writer.write(b"PING\r\n")
+        await writer.drain()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await reader.read(1)
+        assert proxy.connections == 1
+        assert not proxy.commands
+        proxy.thaw()
+        assert await reader.readline() == b"+PONG\r\n"
 
 
 async def test_a_frozen_proxy_still_drops_connections(proxy: CuttingProxy) -> None:
-    reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-    writer.write(b"PING\r\n")
-    await reader.readline()
-    proxy.freeze()
-    proxy.drop_all()
-    assert await reader.read() == b""
-    writer.close()
+    async with wire(proxy.port) as (reader, writer):
+        writer.write(b"PING\r\n")
+        await reader.readline()
+        proxy.freeze()
+        proxy.drop_all()
+        assert await reader.read() == b""
 
 
 async def test_dropped_clients_may_come_back(proxy: CuttingProxy, key: str) -> None:
@@ -244,10 +251,9 @@ async def test_what_goes_wrong_in_the_proxy_itself_is_told(broker_queue: OwnQueu
 
     proxy = await CuttingProxy(broker_queue.server.port).__aenter__()
     proxy.cut_next_answer(broken)
-    reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
-    writer.write(b"PING\r\n")
-    assert await reader.read() == b""
-    writer.close()
+    async with wire(proxy.port) as (reader, writer):
+        writer.write(b"PING\r\n")
+        assert await reader.read() == b""
     with pytest.raises(ExceptionGroup, match="the proxy itself") as told:
         await proxy.__aexit__(None, None, None)
     assert told.group_contains(ZeroDivisionError)

@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from tests.support import server_process
 from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.processes import PythonProcess
 from tests.support.server_process import ServerError, missing
@@ -73,6 +74,27 @@ def test_a_server_is_gone_in_the_end_even_when_it_is_paused(flavour: Flavour) ->
     assert not directory.exists()
     with pytest.raises(ServerError, match="not running"):
         server.pause()
+
+
+def test_a_server_that_takes_too_long_to_stop_is_killed(
+    flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_process, "STOP_SECONDS", 0)
+    with RedisServer(flavour) as server:
+        server.stop()
+        assert not server.running
+
+
+def test_a_server_that_ended_by_itself_can_be_started_again(flavour: Flavour) -> None:
+    with RedisServer(flavour) as server:
+        process = server._process
+        assert process is not None
+        with server.client() as client:
+            client.shutdown(nosave=True)
+        process.wait()
+        assert not server.running
+        server.start()
+        assert server.running
 
 
 def test_a_directory_that_was_given_is_kept(flavour: Flavour, tmp_path: Path) -> None:

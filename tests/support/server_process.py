@@ -9,6 +9,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -82,6 +83,7 @@ class ServerProcess(ABC):
         """Start it and return when it serves; ServerError with its log if it will not."""
         if self.running:
             raise ServerError(f"{self._binary} is already running, as process {self.pid}")
+        self.kill()  # lets go of one that ended by itself
         with self._log_path.open("ab") as log:
             process = subprocess.Popen(
                 [self._binary, *self.arguments()],
@@ -122,23 +124,24 @@ class ServerProcess(ABC):
         lifeline.resume(self.pid)
 
     def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
+        if self._process is None or self._lifeline is None:
             return
         self._process.send_signal(how)
         self._process.send_signal(signal.SIGCONT)
-        if self._lifeline is not None:
-            self._lifeline.let_go()
         try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        finally:
             self._process.kill()
             self._process.wait()
-        self._process = self._lifeline = None
+            self._lifeline.let_go()
+            self._process = self._lifeline = None
 
     def __enter__(self) -> Self:
         try:
             return self.start()
         except BaseException:
+            self.kill()
             self._remove_directory()
             raise
 

@@ -412,6 +412,12 @@ async def test_what_the_grace_period_does_not_deliver_is_counted_as_dropped() ->
     assert (only(consumer).dropped, only(consumer).queue_size, only(consumer).handled) == (3, 0, 0)
 
 
+async def test_every_handler_has_the_whole_grace_period() -> None:
+    consumer = AsyncConsumer[str](stopping_grace_period=3600.0)
+    consumer.register_handler("end", writing(Diary()))
+    assert [worker.stopping_grace_period for worker in consumer.workers] == [3600.0]
+
+
 async def test_what_comes_after_the_end_is_counted_as_dropped() -> None:
     diary = Diary()
     consumer = AsyncConsumer[str]()

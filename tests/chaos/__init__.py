@@ -1,0 +1,1 @@
+"""What kills, cuts and freezes: real processes, real servers, and nothing lost."""

@@ -1,0 +1,147 @@
+"""Short words for a broker's moves, so that a test reads as the rule it holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from fluid.clock import elapsed
+from fluid.scheduler.broker import ConsumerInfo, Snapshot
+from fluid.scheduler.brokers.redis import RedisBroker
+from fluid.scheduler.moves import Acceptance, Claim, Claimed, Kind, Renewal, Rescued, Settlement, Submission
+from fluid.scheduler.states import TaskPriority, TaskState
+from tests.support.queues import OwnQueue
+from tests.support.waiting import poll
+
+HIGH, MEDIUM, LOW = TaskPriority.high, TaskPriority.medium, TaskPriority.low
+LONG = 3600.0
+PATIENCE = 30.0
+ABOUT = ConsumerInfo(name="ann", slots=4, busy=1, version="0.1.0", tasks=("greet",))
+
+
+def submission(run_id: str, priority: TaskPriority = MEDIUM, **about: Any) -> Submission:
+    """A run of `greet`, unless told otherwise."""
+    told = {"task": "greet", "message": b'{"params":{}}', "version": 1} | about
+    return Submission(id=run_id, priority=priority, **told)
+
+
+def outcome(claimed: Claimed, kind: Kind = Kind.success, **told: Any) -> Settlement:
+    """How a claimed run ended."""
+    return Settlement(
+        code=claimed.code, entry=claimed.entry, id=claimed.id, kind=kind, unique=claimed.unique, **told
+    )
+
+
+def ids(claimed: Sequence[Claimed]) -> list[str]:
+    """The runs, in their order."""
+    return [run.id for run in claimed]
+
+
+class Desk:
+    """A broker whose queue is open, and a client that looks behind it."""
+
+    def __init__(self, broker: RedisBroker, queue: OwnQueue) -> None:
+        self.broker = broker
+        self.own = queue
+        self.keys = broker.keys
+
+    async def submit(self, *runs: Submission, **how: Any) -> Acceptance:
+        """These runs into the queue; whether the broker takes them is the test's concern."""
+        return await self.broker.enqueue(runs, deadline=elapsed() + PATIENCE, **how)
+
+    async def queue(self, *run_ids: str, priority: TaskPriority = MEDIUM, **about: Any) -> None:
+        """Runs that the broker takes."""
+        answer = await self.submit(*(submission(run_id, priority, **about) for run_id in run_ids))
+        assert answer.verdicts == [None] * len(run_ids)
+
+    async def claim(self, slots: int = 1, consumer: str = "ann", **how: Any) -> Claim:
+        """A claim that does not wait, unless told otherwise."""
+        told = {"lease": 30.0, "wait": 0.0, "suspects": 1, "cursor": "", "held": ()} | how
+        return await self.broker.claim(consumer, slots, **told)
+
+    async def take(self, slots: int = 1, consumer: str = "ann", **how: Any) -> list[Claimed]:
+        """The claimed runs."""
+        return (await self.claim(slots, consumer, **how)).runs
+
+    async def take_one(self, consumer: str = "ann", **how: Any) -> Claimed:
+        """The one run that a single slot gets."""
+        (run,) = await self.take(1, consumer, **how)
+        return run
+
+    async def settle(self, claimed: Claimed, kind: Kind = Kind.success, **told: Any) -> bool:
+        """Whether this outcome was accepted."""
+        (accepted,) = (await self.broker.settle([outcome(claimed, kind, **told)])).accepted
+        return accepted
+
+    async def run_out(self, *claimed: Claimed) -> None:
+        """Let these leases run out now."""
+        with self.own.server.client() as client:
+            for run in claimed:
+                client.zadd(self.keys["leases"], {run.token: 1}, xx=True)
+
+    async def rescue(self, **how: Any) -> list[Rescued]:
+        """A pass that is not turned away because of another one."""
+        told = {"nonce": uuid4().hex[:16], "interval": 0.0, "max_deliveries": 5} | how
+        return await self.broker.rescue(**told)
+
+    async def lose(self, *claimed: Claimed, **how: Any) -> list[Rescued]:
+        """These leases run out, and the rescuer comes."""
+        await self.run_out(*claimed)
+        return await self.rescue(**how)
+
+    async def lose_times(self, run_id: str, times: int, consumer: str = "ann") -> None:
+        """The only run of the queue, claimed and lost so often."""
+        for _ in range(times):
+            run = await self.take_one(consumer)
+            assert run.id == run_id
+            await self.lose(run, max_deliveries=100)
+
+    def renew(self, *claimed: Claimed, lease: float = 30.0, consumer: str = "ann") -> list[Renewal]:
+        """What became of these leases."""
+        renewer = self.broker.renewer()
+        try:
+            return renewer.renew(consumer, lease, ABOUT, [(run.token, run.id) for run in claimed])
+        finally:
+            renewer.close()
+
+    async def state(self, run_id: str) -> TaskState | None:
+        """Where a run stands; None when nothing is kept of it."""
+        record = await self.broker.get_run(run_id)
+        return record and record.state
+
+    async def balanced(self) -> Snapshot:
+        """The queue as it is now, and its books balance."""
+        snapshot = await self.broker.snapshot()
+        assert snapshot.books.unaccounted == 0, snapshot
+        return snapshot
+
+    async def expired(self, *run_ids: str) -> None:
+        """Wait until nothing is kept of these runs."""
+
+        async def kept() -> list[str]:
+            return [run_id for run_id in run_ids if await self.broker.get_run(run_id) is not None]
+
+        await poll(kept, lambda left: not left, "records to expire")
+
+    async def pause(self) -> None:
+        """Claims answer nothing from now on."""
+        with self.own.server.client() as client:
+            client.hset(self.keys["claims"], "*paused", "1")
+
+    async def go_on(self) -> None:
+        """Claims answer again."""
+        with self.own.server.client() as client:
+            client.hdel(self.keys["claims"], "*paused")
+
+
+@asynccontextmanager
+async def desk_at(url: str, queue: OwnQueue) -> AsyncIterator[Desk]:
+    """A desk at this URL of the queue."""
+    broker = RedisBroker(url)
+    try:
+        await broker.open(elapsed() + PATIENCE)
+        yield Desk(broker, queue)
+    finally:
+        await broker.close()

@@ -1,0 +1,96 @@
+"""A consumer at work for the length of a test, and all that it announces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fluid.scheduler import Event, Task, TaskConsumer, TaskManager, TaskScheduler
+from tests.support.recorder import EventRecorder
+from tests.support.waiting import poll
+
+
+def told_by(manager: TaskManager) -> EventRecorder:
+    """All that a manager announces from now on."""
+    heard = EventRecorder()
+    manager.dispatcher.register_handler("*.recorder", heard)
+    return heard
+
+
+@asynccontextmanager
+async def consuming(
+    url: str, *tasks: Task, **settings: Any
+) -> AsyncIterator[tuple[TaskConsumer, EventRecorder]]:
+    """A consumer that knows these tasks and claims."""
+    consumer = TaskConsumer(broker_url=url, **settings)
+    consumer.register_from_dict({task.name: task for task in tasks})
+    heard = told_by(consumer)
+    async with consumer:
+        await heard.wait_for("consumer_started")
+        yield consumer, heard
+
+
+@asynccontextmanager
+async def scheduling(
+    url: str, *tasks: Task, **settings: Any
+) -> AsyncIterator[tuple[TaskScheduler, EventRecorder]]:
+    """A scheduler that knows these tasks and claims."""
+    scheduler = TaskScheduler(broker_url=url, **settings)
+    scheduler.register_from_dict({task.name: task for task in tasks})
+    heard = told_by(scheduler)
+    async with scheduler:
+        await heard.wait_for("consumer_started")
+        yield scheduler, heard
+
+
+@asynccontextmanager
+async def managing(url: str, *tasks: Task, **settings: Any) -> AsyncIterator[tuple[TaskManager, EventRecorder]]:
+    """A manager that knows these tasks."""
+    manager = TaskManager(broker_url=url, **settings)
+    manager.register_from_dict({task.name: task for task in tasks})
+    heard = told_by(manager)
+    async with manager:
+        yield manager, heard
+
+
+async def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Return once it holds, for what announces nothing when it changes."""
+
+    async def look() -> bool:
+        return holds()
+
+    await poll(look, bool, what, every=0.005)
+
+
+class Gate:
+    """Bodies wait at it; the test sees how many do, and opens it."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    async def wait(self) -> None:
+        """In a body: until the test opens the gate."""
+        self._waiting += 1
+        try:
+            await self._opened.wait()
+        finally:
+            self._waiting -= 1
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def wait_for(self, count: int = 1) -> None:
+        """In the test: until so many bodies wait."""
+        await eventually(lambda: self._waiting >= count, f"{count} bodies at the gate")
+
+
+def reasons(events: list[Event]) -> list[str]:
+    """Why each of these was told."""
+    return [event.reason for event in events]

@@ -1,0 +1,1 @@
+"""Tests of the listener: what it counts, and how it tells."""
