@@ -215,9 +215,12 @@ class TaskBroker(ABC):
 
     @abstractmethod
     async def list_runs(
-        self, state: TaskState, *, task: str = "", limit: int = 50, offset: int = 0
+        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
     ) -> list[RunRecord]:
-        """Runs in this state: newest first for ended and dead ones, next first for the others."""
+        """Runs in this state, newest first for failed and dead ones, next first for the others.
+
+        Only of this task and for this reason, if they are named.
+        """
 
     @abstractmethod
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:

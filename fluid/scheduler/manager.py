@@ -214,13 +214,13 @@ class TaskManager(Host):
         return evidence(await self._record(run_id), self)
 
     async def list_runs(
-        self, state: TaskState, *, task: str = "", limit: int = 50, offset: int = 0
+        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
     ) -> list[TaskRun[Any]]:
         """Runs in a state: newest first for `dead` and `failure`, next first for those that wait.
 
         Successes are not indexed: ask for one by its id.
         """
-        records = await self._broker.list_runs(state, task=task, limit=limit, offset=offset)
+        records = await self._broker.list_runs(state, task=task, reason=reason, limit=limit, offset=offset)
         return [run_of_record(record, self) for record in records]
 
     async def pause(self) -> None:

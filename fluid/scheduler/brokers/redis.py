@@ -16,7 +16,7 @@ from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, Word
 from fluid.scheduler.brokers.keys import Keys, priority_letter
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
-from fluid.scheduler.brokers.listing import ids_in
+from fluid.scheduler.brokers.listing import Listing, Wanted
 from fluid.scheduler.brokers.records import (
     milliseconds,
     read_claim,
@@ -82,6 +82,7 @@ class RedisBroker(TaskBroker):
         self._settling = self._link.channel()
         self._queueing = self._link.channel()
         self._asking = self._link.channel()
+        self._listing = Listing(self._keys, self._command, self._peek)
         self._ends = EndListener(self._address, self._keys["done"], self.listeners, start=start)
 
     @property
@@ -256,20 +257,23 @@ class RedisBroker(TaskBroker):
         return read_shown(run_id, await self._ask(scripts.SHOW, (run_id, 0)))
 
     async def list_runs(
-        self, state: TaskState, *, task: str = "", limit: int = 50, offset: int = 0
+        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
     ) -> list[RunRecord]:
         found: list[RunRecord] = []
-        async for run_id in ids_in(state, self._keys, self._command):
-            record = await self.get_run(run_id)
-            if record is None or record.state is not state or (task and record.task != task):
-                continue
+        async for run_id in self._listing.ids(Wanted(state, task, reason)):
             if offset > 0:
                 offset -= 1
                 continue
-            found.append(record)
+            record = await self.get_run(run_id)
+            if record is not None and record.state is state:
+                found.append(record)
             if len(found) >= limit:
                 break
         return found
+
+    async def _peek(self, run_ids: Sequence[str]) -> list[list[bytes | None]]:
+        seen: list[list[bytes | None]] = await self._ask(scripts.PEEK, list(run_ids))
+        return seen
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
         with self._ends.expect(run_id) as told:

@@ -169,6 +169,7 @@ LIMIT = Script(
 )
 REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
 PAUSE = Script("pause", ("bell", "claims"), ("on",))
+PEEK = Script("peek", ("run",), (), ("id",))
 PROGRESS = Script("progress", ("run",), ("id", "report"))
 LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
 TIDY = Script(
@@ -191,6 +192,7 @@ SCRIPTS = (
     LIMIT,
     REPLAY,
     PAUSE,
+    PEEK,
     PROGRESS,
     LEAVE,
     TIDY,
