@@ -234,8 +234,11 @@ class TaskBroker(ABC):
         """Be told at once, through `listeners.cancel`, of runs that shall be cancelled."""
 
     @abstractmethod
-    async def cancel(self, run_id: str, *, only: TaskState | None = None, reason: str = "cancelled") -> str:
-        """End a run `aborted`: `ended`, `asked` (its consumer was told), `over`, `elsewhere` or `unknown`."""
+    async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
+        """End a run `aborted`: `ended`, `asked` (its consumer was told), `over`, `elsewhere` or `unknown`.
+
+        `only` is `dead`, or `waiting` (not claimed yet): a run that is not so is left alone.
+        """
 
     @abstractmethod
     async def replay(self, run_id: str) -> str:

@@ -88,7 +88,7 @@ EVENTS: Mapping[str, EventInfo] = {
     "failure": EventInfo("right after `end`, when the last allowed attempt failed", reasons=FAILURE_REASONS),
     "aborted": EventInfo(
         "right after `end`, for a run that was ended on purpose; with `reason`",
-        reasons=("abort_asked", "cancelled", "discarded", "expired"),
+        reasons=("abort_asked", "cancelled", "discarded", "expired", "replaced"),
     ),
     "dead": EventInfo(
         "no verdict was possible; with `reason`", reasons=("lost_too_often", "unreadable", "invalid_params")

@@ -6,29 +6,23 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from fluid.clock import elapsed, from_milliseconds
 from fluid.errors import (
     BrokerError,
     FluidError,
     QueueUncertainError,
-    ResultTimeoutError,
     RunAbortedError,
     RunDeadError,
-    RunError,
     RunFailedError,
     UniqueRunError,
-    UnknownRunError,
 )
-from fluid.scheduler.codec import decode_outcome, decode_result
-from fluid.scheduler.history import add_outcome, evidence, run_of_record
-from fluid.scheduler.host import Host
+from fluid.scheduler.desk import Desk
+from fluid.scheduler.history import run_of_record
 from fluid.scheduler.interceptors import around_queueing
 from fluid.scheduler.local import execute_here
-from fluid.scheduler.moves import Refusal, RunRecord
+from fluid.scheduler.moves import Refusal
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
-from fluid.scheduler.producing import Producer
+from fluid.scheduler.producing import MAX_RUNS, Producer
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.submitting import new_run, replay_of, submission_of
@@ -47,7 +41,11 @@ _ENDED_BADLY = {
 }
 
 
-class TaskManager(Host):
+REPLACEMENTS = 3
+"""How often a run tries to replace the one that has its unique key."""
+
+
+class TaskManager(Desk):
     """Queues runs, and asks about them.
 
     Settings are keywords, or `FLUID_*` variables; see `TaskManagerConfig`. It reaches for the broker
@@ -79,13 +77,14 @@ class TaskManager(Host):
     ) -> TaskRun[Any]:
         """Queue one run; when this returns, the broker has it.
 
+        With `when_taken="join"` the run that has the unique key is given back instead.
+
         Raises `UnknownTaskError`, `InvalidParamsError` or `PayloadTooLargeError` before anything is sent,
         `UniqueRunError`, `BrokerUnavailableError` (not queued) or `QueueUncertainError` (perhaps queued).
         """
         chosen = options or NO_OPTIONS
         run = task if isinstance(task, TaskRun) else self._new_run(task, priority, chosen, params)
-        await self._queue_runs([run], chosen)
-        return run
+        return await self._queue_one(run, chosen)
 
     async def queue_many(
         self,
@@ -94,13 +93,16 @@ class TaskManager(Host):
         priority: TaskPriority | None = None,
         options: QueueOptions | None = None,
     ) -> list[TaskRun[Any]]:
-        """Queue a run for each of these parameters, in order, in one round trip (500 runs each)."""
+        """Queue a run for each of these parameters, in order, in one round trip for 500 of them.
+
+        A run whose task is `unique` and whose key is taken stays in `init`, with the reason `unique`.
+        """
         chosen = options or NO_OPTIONS
         if chosen.run_id or chosen.unique_key:
             raise FluidError("queue_many gives every run an id of its own and takes no unique_key: use queue")
         runs = [self._new_run(task, priority, chosen, one) for one in params]
-        if runs:
-            await self._queue_runs(runs, chosen)
+        for start in range(0, len(runs), MAX_RUNS):
+            await self._queue_runs(runs[start : start + MAX_RUNS], chosen)
         return runs
 
     async def queue_and_wait(
@@ -149,9 +151,24 @@ class TaskManager(Host):
         return new_run(self._registry.resolve(task), priority, options, params, door=self)
 
     async def _queue_made(self, run: TaskRun[Any]) -> None:
-        await self._queue_runs([run], NO_OPTIONS)
+        await self._queue_one(run, NO_OPTIONS)
 
-    async def _queue_runs(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> None:
+    async def _queue_one(self, run: TaskRun[Any], options: QueueOptions) -> TaskRun[Any]:
+        owner = ""
+        for _ in range(REPLACEMENTS):
+            owner = (await self._queue_runs([run], options))[0]
+            if not owner:
+                return run
+            if options.when_taken == "join":
+                record = await self._broker.get_run(owner)
+                if record is not None:
+                    return run_of_record(record, self)
+            elif options.when_taken != "replace" or not await self._make_way(owner):
+                break
+        raise UniqueRunError(run.name, owner)
+
+    async def _queue_runs(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[str]:
+        """Queue these; for each one, the run that has its unique key, or an empty word."""
         for run in runs:
             self._announcer.announce("queue", run)
             self._being_queued[run.id] = asyncio.Event()
@@ -160,10 +177,10 @@ class TaskManager(Host):
                 submissions = [submission_of(run, self._registry.get(run.name), options) for run in runs]
                 answer = await self._producer.submit(submissions, timeout=self._config.queue_timeout)
             due = options.at is not None or bool(options.delay)
-            for run, verdict in zip(runs, answer.verdicts, strict=True):
+            return [
                 await self._queued(run, verdict, answer.now, due)
-        except UniqueRunError:
-            raise
+                for run, verdict in zip(runs, answer.verdicts, strict=True)
+            ]
         except Exception as error:
             reason = error.reason if isinstance(error, (QueueUncertainError, FluidError)) else "error"
             for run in runs:
@@ -172,21 +189,24 @@ class TaskManager(Host):
             raise
         finally:
             for run in runs:
-                self._being_queued.pop(run.id).set()
+                if (queued := self._being_queued.pop(run.id, None)) is not None:
+                    queued.set()
 
-    async def _queued(self, run: TaskRun[Any], verdict: Refusal | None, now: float, due: bool) -> None:
+    async def _queued(self, run: TaskRun[Any], verdict: Refusal | None, now: float, due: bool) -> str:
         if verdict is None:
             run.queued = from_milliseconds(now)
             state = TaskState.scheduled if due else TaskState.queued
             run.move(state)
             self._announcer.announce(str(state), run)
-            return
+            return ""
+        run.reason = verdict.reason
         self._announcer.announce("refused", run, reason=verdict.reason)
         if verdict.reason == "unique":
-            raise UniqueRunError(run.name, verdict.run_id)
+            return verdict.run_id
         record = await self._broker.get_run(run.id)
         if record is not None:
             self._bring_up_to_date(run, record)
+        return ""
 
     # -- executing here --------------------------------------------------------------------
 
@@ -203,36 +223,6 @@ class TaskManager(Host):
         """The same as `execute`, from code that has no event loop."""
         return asyncio.run(self.execute(task, **params))
 
-    # -- asking ----------------------------------------------------------------------------
-
-    async def get_run(self, run_id: str) -> TaskRun[Any]:
-        """The run as the broker keeps it; `UnknownRunError` when it keeps nothing."""
-        return run_of_record(await self._record(run_id), self)
-
-    async def get_evidence(self, run_id: str) -> dict[str, Any]:
-        """All that is kept of a run, as plain data; `UnknownRunError` when nothing is."""
-        return evidence(await self._record(run_id), self)
-
-    async def list_runs(
-        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
-    ) -> list[TaskRun[Any]]:
-        """Runs in a state: newest first for `dead` and `failure`, next first for those that wait.
-
-        Successes are not indexed: ask for one by its id.
-        """
-        records = await self._broker.list_runs(state, task=task, reason=reason, limit=limit, offset=offset)
-        return [run_of_record(record, self) for record in records]
-
-    async def pause(self) -> None:
-        """Pause the queue: its runs stay ready, and nothing is claimed until `resume`."""
-        await self._broker.pause()
-        self._announcer.announce("queue_paused")
-
-    async def resume(self) -> None:
-        """Let the queue be claimed from again."""
-        await self._broker.resume()
-        self._announcer.announce("queue_resumed")
-
     async def replay(self, run_id: str) -> TaskRun[Any]:
         """Give a run another chance: a dead one is ready again as itself, a failed one as a new run.
 
@@ -241,6 +231,7 @@ class TaskManager(Host):
         record = await self._record(run_id)
         if record.state is TaskState.failure:
             run, submission = replay_of(record, self)
+            self._announcer.announce("queue", run)
             answer = await self._producer.submit(
                 [submission], timeout=self._config.queue_timeout, replayed=True
             )
@@ -252,54 +243,6 @@ class TaskManager(Host):
         if answered != "replayed":
             raise FluidError(f"run {run_id} is {record.state}: only a dead or a failed run can be replayed")
         return await self.get_run(run_id)
-
-    async def discard(self, run_id: str) -> None:
-        """End a dead run `aborted`. Raises `UnknownRunError`, or `FluidError` when it is not dead."""
-        record = await self._record(run_id)
-        answered = await self._broker.cancel(run_id, only=TaskState.dead, reason="discarded")
-        if answered != "ended":
-            raise FluidError(f"run {run_id} is {record.state}: only a dead run can be discarded")
-        self._announce_ended(record, "discarded")
-
-    async def cancel_run(self, run_id: str) -> bool:
-        """Ask that a run ends `aborted`; False when it had ended before."""
-        record = await self._record(run_id)
-        answered = await self._broker.cancel(run_id)
-        if answered == "ended":
-            self._announce_ended(record, "cancelled")
-        return answered in ("ended", "asked")
-
-    def _announce_ended(self, record: RunRecord, reason: str) -> None:
-        if record.state.is_done:
-            return
-        run = run_of_record(record, self)
-        run.state, run.reason = TaskState.aborted, reason
-        for name in ("end", "aborted"):
-            self._announcer.announce(name, run, reason=reason)
-
-    async def _record(self, run_id: str) -> RunRecord:
-        record = await self._broker.get_run(run_id)
-        if record is None:
-            raise UnknownRunError(run_id)
-        return record
-
-    async def _ended(self, run_id: str, deadline: float | None, patience: float | None) -> RunRecord:
-        record = await self._broker.wait_end(run_id, deadline)
-        if record is not None:
-            return record
-        if deadline is not None and elapsed() >= deadline:
-            raise ResultTimeoutError(run_id, patience or 0.0)
-        raise UnknownRunError(run_id)
-
-    @staticmethod
-    def _bring_up_to_date(run: TaskRun[Any], record: RunRecord) -> None:
-        outcome = decode_outcome(record.outcome)
-        run.state, run.reason = record.state, record.reason
-        run.failures, run.losses = record.failures or outcome.failures, record.losses or outcome.losses
-        run.queued = run.queued or from_milliseconds(record.queued or outcome.queued)
-        add_outcome(run, outcome)
-
-    # -- what a run asks for (RunDoor) -----------------------------------------------------
 
     async def queue_from(
         self,
@@ -313,28 +256,7 @@ class TaskManager(Host):
         chosen = options or NO_OPTIONS
         run = self._new_run(task, priority, chosen, params)
         run.from_run_id, run.root_run_id = parent.id, parent.root_run_id or parent.id
-        await self._queue_runs([run], chosen)
-        return run
-
-    async def result_of(self, run: TaskRun[Any], timeout: float | None) -> Any:
-        """What the run's body returned, once it has ended."""
-        if run.local:
-            if run.state is TaskState.success:
-                return run.returned
-            raise RunFailedError(run.id, run.name, run.error)
-        record = await self._ended(run.id, None if timeout is None else elapsed() + timeout, timeout)
-        self._bring_up_to_date(run, record)
-        if record.state is TaskState.success:
-            return decode_result(decode_outcome(record.outcome))
-        kind: type[RunError] = _ENDED_BADLY[record.state]
-        raise kind(run.id, run.name, run.error or run.reason)
-
-    async def report_progress(
-        self, run: TaskRun[Any], done: float, total: float | None, message: str
-    ) -> None:
-        """Keep how far the run has come."""
-        report = msgspec.json.encode({"done": done, "total": total, "message": message})
-        await self._broker.report_progress(run.id, report)
+        return await self._queue_one(run, chosen)
 
 
 _REFUSALS = {

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, get_args
 
 from fluid.errors import DeclarationError
+
+WhenTaken = Literal["reject", "replace", "join"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,10 @@ class QueueOptions:
     expires: datetime | None = None
     """The aware instant after which the run is worthless: it is then aborted instead of started."""
     unique_key: str | None = None
-    """While a run with this key is open, another one is refused."""
+    """While a run with this key is open, there is no other one."""
+    when_taken: WhenTaken = "reject"
+    """When the unique key is taken: `reject` (raise), `replace` (the open run, if it has not started, is
+    cancelled for this one) or `join` (give back the open run)."""
     concurrency_key: str | None = None
     """Runs of the task with one key share the task's `max_concurrency` among themselves only."""
     run_id: str | None = None
@@ -30,6 +36,8 @@ class QueueOptions:
         faults = []
         if self.delay is not None and self.at is not None:
             faults.append("delay and at exclude each other: give one")
+        if self.when_taken not in get_args(WhenTaken):
+            faults.append(f"when_taken={self.when_taken!r}: reject, replace or join is expected")
         if self.delay is not None and not (math.isfinite(self.delay) and self.delay >= 0):
             faults.append(f"delay={self.delay!r}: zero or more seconds are expected")
         for name, instant in (("at", self.at), ("expires", self.expires)):

@@ -291,10 +291,8 @@ class RedisBroker(TaskBroker):
     def hear_cancellations(self) -> None:
         self._ends.start()
 
-    async def cancel(self, run_id: str, *, only: TaskState | None = None, reason: str = "cancelled") -> str:
-        answer = await self._ask(
-            scripts.CANCEL, (run_id, only or "", reason, milliseconds(self._failure_ttl))
-        )
+    async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
+        answer = await self._ask(scripts.CANCEL, (run_id, only, reason, milliseconds(self._failure_ttl)))
         return str(answer[1].decode())
 
     async def replay(self, run_id: str) -> str:

@@ -1,7 +1,8 @@
 -- cancel: a run ends aborted; at once when it has not started, else its consumer is asked to cancel its body.
 -- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, unique, cancelled, waited, done, run
 -- ARGV: id, only, reason, ttl
--- RETURNS: now, ended | asked | over (it had ended before) | elsewhere (it is not where `only` says) | unknown, fields.
+-- RETURNS: now, ended | asked | over (it had ended before) | elsewhere (it is not as `only` says: dead, or waiting
+--   to be claimed) | unknown, fields.
 -- TWICE: a run that is over is over; asking twice is asking.
 
 local now = clock()
@@ -11,10 +12,13 @@ if not at then return {now, 'unknown', {}} end
 if at == 'success' or at == 'failure' or at == 'aborted' then
   return {now, at == 'aborted' and m.reason == A.reason and 'ended' or 'over', {}}
 end
-if A.only ~= '' and at ~= A.only then return {now, 'elsewhere', {}} end
+local running = at_stream(at) and call('ZSCORE', K.leases, at .. '/' .. m.entry)
+if A.only == 'dead' and at ~= 'dead' or A.only == 'waiting' and (running or at == 'dead') then
+  return {now, 'elsewhere', {}}
+end
 
 if at_stream(at) then
-  if call('ZSCORE', K.leases, at .. '/' .. m.entry) then
+  if running then
     call('SADD', K.cancelled, A.id)
     call('PUBLISH', K.done, 'cancel ' .. A.id)
     return {now, 'asked', {}}

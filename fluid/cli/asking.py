@@ -1,0 +1,76 @@
+"""`fluid tasks`, `fluid status`, `fluid runs ls` and `show`: questions that change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, get_args
+
+from fluid.cli.arguments import ListedState
+from fluid.cli.target import Named, find_manager, find_queue
+from fluid.cli.telling import show_evidence, show_queue, show_runs, show_tasks
+from fluid.scheduler import TaskManager, TaskRun, TaskState
+
+LISTED = tuple(TaskState(word) for word in get_args(ListedState))
+
+
+def tasks(target: Named, *, as_json: bool) -> int:
+    """Show the tasks that a manager knows."""
+    show_tasks(list(find_manager(target).registry.values()), as_json=as_json)
+    return 0
+
+
+def status(target: Named | None, *, broker_url: str | None, as_json: bool) -> int:
+    """Show the queue."""
+
+    async def ask() -> int:
+        async with find_queue(target, broker_url=broker_url) as manager:
+            await show_queue(manager.broker, as_json=as_json)
+        return 0
+
+    return asyncio.run(ask())
+
+
+def list_runs(
+    state: str | None,
+    target: Named | None,
+    *,
+    task: str,
+    limit: int,
+    offset: int,
+    broker_url: str | None,
+    as_json: bool,
+) -> int:
+    """Show the runs in a state, or in any that is listed."""
+    states = LISTED if state is None else (TaskState(state),)
+
+    async def ask() -> int:
+        async with find_queue(target, broker_url=broker_url) as manager:
+            # one more than asked for, to know whether there are more
+            runs = await _runs_in(manager, states, task, offset + limit + 1)
+        shown = runs[offset : offset + limit]
+        more = f"there are more: --offset {offset + limit}" if len(runs) > offset + limit else ""
+        show_runs(shown, as_json=as_json, more=more)
+        return 0
+
+    return asyncio.run(ask())
+
+
+def show_run(run_id: str, target: Named | None, *, broker_url: str | None, as_json: bool) -> int:
+    """Show all that is kept of a run."""
+
+    async def ask() -> int:
+        async with find_queue(target, broker_url=broker_url) as manager:
+            show_evidence(await manager.get_evidence(run_id), as_json=as_json)
+        return 0
+
+    return asyncio.run(ask())
+
+
+async def _runs_in(
+    manager: TaskManager, states: tuple[TaskState, ...], task: str, most: int
+) -> list[TaskRun[Any]]:
+    runs: list[TaskRun[Any]] = []
+    for state in states:
+        if len(runs) < most:
+            runs += await manager.list_runs(state, task=task, limit=most - len(runs))
+    return runs

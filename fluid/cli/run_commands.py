@@ -1,0 +1,91 @@
+"""The commands of `fluid runs`: what each takes, and which room does its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+import typer
+
+from fluid.cli.arguments import (
+    AsJson,
+    BrokerUrl,
+    OfTask,
+    RunId,
+    RunIds,
+    SomeRunIds,
+    State,
+    TargetOption,
+)
+
+
+def ls(
+    state: State = None,
+    task: OfTask = "",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most to list.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="How many to leave out first.")] = 0,
+    target: TargetOption = None,
+    broker_url: BrokerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """List runs, those that may need a person first.
+
+    Successes are not listed: show one by its id.
+    """
+    from fluid.cli import asking
+
+    return asking.list_runs(
+        state, target, task=task, limit=limit, offset=offset, broker_url=broker_url, as_json=as_json
+    )
+
+
+def show(
+    run_id: RunId, target: TargetOption = None, broker_url: BrokerUrl = None, as_json: AsJson = False
+) -> int:
+    """Show all that is kept of a run."""
+    from fluid.cli import asking
+
+    return asking.show_run(run_id, target, broker_url=broker_url, as_json=as_json)
+
+
+def replay(
+    run_ids: SomeRunIds = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that --state and --task name, instead of ids.")
+    ] = False,
+    state: Annotated[Literal["dead", "failure"] | None, typer.Option(help="With --all.")] = None,
+    task: Annotated[str, typer.Option(metavar="TASK", help="With --all.")] = "",
+    target: TargetOption = None,
+    broker_url: BrokerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Give runs another chance.
+
+    A dead one is ready again; of a failed one, a new run is queued.
+    """
+    from fluid.cli import deciding
+
+    return deciding.replay(
+        run_ids or [],
+        target,
+        every=every,
+        state=state,
+        task=task,
+        broker_url=broker_url,
+        as_json=as_json,
+    )
+
+
+def discard(run_ids: RunIds, target: TargetOption = None, broker_url: BrokerUrl = None) -> int:
+    """End dead runs as aborted."""
+    from fluid.cli import deciding
+
+    return deciding.discard(run_ids, target, broker_url=broker_url)
+
+
+RUN_COMMANDS: Mapping[str, Callable[..., int]] = {
+    "ls": ls,
+    "show": show,
+    "replay": replay,
+    "discard": discard,
+}

@@ -1,0 +1,150 @@
+"""What can be asked about runs, and done to them, once they are queued."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fluid.clock import elapsed, from_milliseconds
+from fluid.errors import (
+    FluidError,
+    ResultTimeoutError,
+    RunAbortedError,
+    RunDeadError,
+    RunError,
+    RunFailedError,
+    UnknownRunError,
+)
+from fluid.scheduler.codec import decode_outcome, decode_result
+from fluid.scheduler.history import add_outcome, evidence, run_of_record
+from fluid.scheduler.host import Host
+from fluid.scheduler.moves import RunRecord
+from fluid.scheduler.options import QueueOptions
+from fluid.scheduler.run import TaskRun
+from fluid.scheduler.states import TaskPriority, TaskState
+
+_ENDED_BADLY = {
+    TaskState.failure: RunFailedError,
+    TaskState.aborted: RunAbortedError,
+    TaskState.dead: RunDeadError,
+}
+
+
+class Desk(Host):
+    """Where runs are looked up, awaited, cancelled and discarded."""
+
+    @abstractmethod
+    async def queue_from(
+        self,
+        parent: TaskRun[Any],
+        task: Any,
+        priority: TaskPriority | None,
+        options: QueueOptions | None,
+        params: Mapping[str, Any],
+    ) -> TaskRun[Any]:
+        """Queue a run that follows `parent`."""
+
+    async def get_run(self, run_id: str) -> TaskRun[Any]:
+        """The run as the broker keeps it; `UnknownRunError` when it keeps nothing."""
+        return run_of_record(await self._record(run_id), self)
+
+    async def get_evidence(self, run_id: str) -> dict[str, Any]:
+        """All that is kept of a run, as plain data; `UnknownRunError` when nothing is."""
+        return evidence(await self._record(run_id), self)
+
+    async def list_runs(
+        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
+    ) -> list[TaskRun[Any]]:
+        """Runs in a state: newest first for `dead` and `failure`, next first for those that wait.
+
+        Successes are not indexed: ask for one by its id.
+        """
+        records = await self._broker.list_runs(state, task=task, reason=reason, limit=limit, offset=offset)
+        return [run_of_record(record, self) for record in records]
+
+    async def pause(self) -> None:
+        """Pause the queue: its runs stay ready, and nothing is claimed until `resume`."""
+        await self._broker.pause()
+        self._announcer.announce("queue_paused")
+
+    async def resume(self) -> None:
+        """Let the queue be claimed from again."""
+        await self._broker.resume()
+        self._announcer.announce("queue_resumed")
+
+    async def discard(self, run_id: str) -> None:
+        """End a dead run `aborted`. Raises `UnknownRunError`, or `FluidError` when it is not dead."""
+        record = await self._record(run_id)
+        answered = await self._broker.cancel(run_id, only="dead", reason="discarded")
+        if answered != "ended":
+            raise FluidError(f"run {run_id} is {record.state}: only a dead run can be discarded")
+        self._announce_ended(record, "discarded")
+
+    async def cancel_run(self, run_id: str) -> bool:
+        """Ask that a run ends `aborted`; False when it had ended before."""
+        record = await self._record(run_id)
+        answered = await self._broker.cancel(run_id)
+        if answered == "ended":
+            self._announce_ended(record, "cancelled")
+        return answered in ("ended", "asked")
+
+    async def _make_way(self, run_id: str) -> bool:
+        """End a run that has not started, for another one; False when it has."""
+        record = await self._broker.get_run(run_id)
+        answered = await self._broker.cancel(run_id, only="waiting", reason="replaced")
+        if answered == "ended" and record is not None:
+            self._announce_ended(record, "replaced")
+        return answered in ("ended", "over", "unknown")
+
+    def _announce_ended(self, record: RunRecord, reason: str) -> None:
+        if record.state.is_done:
+            return
+        run = run_of_record(record, self)
+        run.state, run.reason = TaskState.aborted, reason
+        for name in ("end", "aborted"):
+            self._announcer.announce(name, run, reason=reason)
+
+    async def _record(self, run_id: str) -> RunRecord:
+        record = await self._broker.get_run(run_id)
+        if record is None:
+            raise UnknownRunError(run_id)
+        return record
+
+    async def _ended(self, run_id: str, deadline: float | None, patience: float | None) -> RunRecord:
+        record = await self._broker.wait_end(run_id, deadline)
+        if record is not None:
+            return record
+        if deadline is not None and elapsed() >= deadline:
+            raise ResultTimeoutError(run_id, patience or 0.0)
+        raise UnknownRunError(run_id)
+
+    @staticmethod
+    def _bring_up_to_date(run: TaskRun[Any], record: RunRecord) -> None:
+        outcome = decode_outcome(record.outcome)
+        run.state, run.reason = record.state, record.reason
+        run.failures, run.losses = record.failures or outcome.failures, record.losses or outcome.losses
+        run.queued = run.queued or from_milliseconds(record.queued or outcome.queued)
+        add_outcome(run, outcome)
+
+    async def result_of(self, run: TaskRun[Any], timeout: float | None) -> Any:
+        """What the run's body returned, once it has ended."""
+        if run.local:
+            if run.state is TaskState.success:
+                return run.returned
+            raise RunFailedError(run.id, run.name, run.error)
+        record = await self._ended(run.id, None if timeout is None else elapsed() + timeout, timeout)
+        self._bring_up_to_date(run, record)
+        if record.state is TaskState.success:
+            return decode_result(decode_outcome(record.outcome))
+        kind: type[RunError] = _ENDED_BADLY[record.state]
+        raise kind(run.id, run.name, run.error or run.reason)
+
+    async def report_progress(
+        self, run: TaskRun[Any], done: float, total: float | None, message: str
+    ) -> None:
+        """Keep how far the run has come."""
+        report = msgspec.json.encode({"done": done, "total": total, "message": message})
+        await self._broker.report_progress(run.id, report)
