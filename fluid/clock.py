@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+__all__ = ["SYSTEM_CLOCK", "Clock", "elapsed", "from_milliseconds", "now", "timestamp"]
+
 
 class Clock:
     """The system's clock, and the shape of every other one."""

@@ -7,15 +7,13 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from prometheus_client.metrics_core import Metric as Family
-
 from fluid import __version__
 from fluid.clock import elapsed
 from fluid.errors import BrokerError
 from fluid.scheduler import EVENTS, Snapshot, TaskConsumer, TaskManager
 from telemetry import names
 from telemetry.metrics import Metrics
-from telemetry.series import Child, expose
+from telemetry.series import Child, Row
 
 SNAPSHOT_TIMEOUT = 2.0
 """Seconds that a scrape waits for the broker."""
@@ -68,7 +66,7 @@ class Snapshots:
 
 
 class Gauges:
-    """What is known at a scrape: `read` in the loop's thread, then `collect` in any."""
+    """What is known at a scrape: `read` in the loop's thread, then `rows` in any."""
 
     def __init__(self, host: TaskManager, metrics: Metrics) -> None:
         self._host = host
@@ -87,22 +85,22 @@ class Gauges:
         """Read everything; takes the broker's answer, or the time to give up on it."""
         self._snapshot = await self._snapshots.newest()
         self._metrics.know_tasks()
+        self._metrics.count_active()
         self._handlers = self._read_handlers()
         if isinstance(self._host, TaskConsumer):
             self._slots = self._host.config.max_concurrent_tasks
             self._busy = self._host.num_concurrent_tasks
 
-    def collect(self) -> Iterator[Family]:
+    def rows(self) -> Iterator[Row]:
         """What was read last."""
-        queue = self._host.broker.queue
-        yield expose(names.BROKER_UP, queue, [((), float(self._snapshot is not None))])
-        yield expose(names.SLOTS, queue, [((), self._slots)])
-        yield expose(names.SLOTS_BUSY, queue, [((), self._busy)])
-        yield expose(names.BUILD, queue, [((__version__,), 1)])
+        yield Row(names.BROKER_UP, [((), float(self._snapshot is not None))])
+        yield Row(names.SLOTS, [((), self._slots)])
+        yield Row(names.SLOTS_BUSY, [((), self._busy)])
+        yield Row(names.BUILD, [((__version__,), 1)])
         for metric, values in self._handlers.items():
-            yield expose(metric, queue, values.items())
+            yield Row(metric, list(values.items()))
         if self._snapshot is not None:
-            yield from _expose_queue(queue, self._snapshot)
+            yield from _rows_of(self._snapshot)
 
     def _read_handlers(self) -> dict[names.Metric, dict[HandlerKey, float]]:
         statistics = {(one.event, one.handler): one for one in self._host.handler_statistics()}
@@ -124,7 +122,7 @@ class Gauges:
                 yield registered.event, registered.name
 
 
-def _expose_queue(queue: str, snapshot: Snapshot) -> Iterator[Family]:
+def _rows_of(snapshot: Snapshot) -> Iterator[Row]:
     runs: list[tuple[tuple[str, ...], Child]] = [
         ((str(priority), status), count)
         for priority, depths in snapshot.by_priority.items()
@@ -132,8 +130,8 @@ def _expose_queue(queue: str, snapshot: Snapshot) -> Iterator[Family]:
     ]
     ages = [((str(priority),), age) for priority, age in snapshot.oldest_ready_age.items()]
     outcomes = [((outcome,), getattr(snapshot.books, outcome)) for outcome in names.OUTCOME.values]
-    yield expose(names.QUEUE_RUNS, queue, runs)
-    yield expose(names.QUEUE_PAUSED, queue, [((), float(snapshot.paused))])
-    yield expose(names.QUEUE_OLDEST, queue, ages)
-    yield expose(names.BOOKS_RUNS, queue, outcomes)
-    yield expose(names.BOOKS_UNACCOUNTED, queue, [((), snapshot.books.unaccounted)])
+    yield Row(names.QUEUE_RUNS, runs)
+    yield Row(names.QUEUE_PAUSED, [((), float(snapshot.paused))])
+    yield Row(names.QUEUE_OLDEST, ages)
+    yield Row(names.BOOKS_RUNS, outcomes)
+    yield Row(names.BOOKS_UNACCOUNTED, [((), snapshot.books.unaccounted)])

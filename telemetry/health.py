@@ -18,7 +18,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Verdict:
     """The answer to a probe: fine when every check is."""
 
     checks: tuple[Check, ...]
@@ -36,37 +36,52 @@ class Health:
         }
 
 
-def live() -> Health:
-    """Whether the process should go on: whoever gets this answer knows that the loop turns.
+class Health:
+    """Answers probes about one host, out of what it knows already: no probe asks the broker."""
 
-    A broker that is away is no reason to start a process again.
-    """
-    return Health((Check("loop", True, "the event loop turns"),))
+    def __init__(self, host: TaskManager) -> None:
+        self._host = host
+        self._started = False
+        self._broker_was_lost = False
 
+    def listen(self) -> None:
+        """Hear of a broker that is lost."""
+        self._host.broker.listeners.lost.append(self._broker_lost)
 
-def ready(host: TaskManager) -> Health:
-    """Whether the host does its work now: it runs, claims if it is a consumer, and reaches the broker."""
-    checks = [_running(host), _broker(host)]
-    if isinstance(host, TaskConsumer):
-        reason = "the claim loop runs" if host.claiming else "the claim loop does not run"
-        checks.append(Check("claiming", host.claiming, reason))
-    return Health(tuple(checks))
+    def stop_listening(self) -> None:
+        """Hear no more."""
+        self._host.broker.listeners.lost.remove(self._broker_lost)
 
+    def livez(self) -> Verdict:
+        """Whether the process should go on. Whoever gets this answer knows that the loop turns.
 
-def started(host: TaskManager) -> Health:
-    """Whether the start is over; it stays true while the host stops."""
-    begun = not host.state.is_init and (host.is_stopping() or not isinstance(host, TaskConsumer) or host.claiming)
-    return Health((Check("started", begun, "it has started" if begun else "it starts"),))
+        A broker that is away is no reason to start a process again.
+        """
+        return Verdict((Check("loop", True, "the event loop turns"),))
 
+    def readyz(self) -> Verdict:
+        """Whether the host does its work now: it runs, reaches the broker and, if a consumer, claims."""
+        running = Check("running", self._host.is_running(), f"it is {self._host.state}")
+        return Verdict((running, self._broker(), *self._claiming()))
 
-def _running(host: TaskManager) -> Check:
-    return Check("running", host.is_running(), f"it is {host.state}")
+    def startupz(self) -> Verdict:
+        """Whether the start is over, which stays true."""
+        begun = self._host.is_running() and all(check.ok for check in self._claiming())
+        self._started = self._started or begun
+        return Verdict((Check("started", self._started, "it has started" if self._started else "it starts"),))
 
+    def _claiming(self) -> tuple[Check, ...]:
+        if not isinstance(self._host, TaskConsumer):
+            return ()
+        claiming = self._host.claiming
+        return (Check("claiming", claiming, f"the claim loop {'runs' if claiming else 'does not run'}"),)
 
-def _broker(host: TaskManager) -> Check:
-    broker = host.broker
-    if broker.up:
-        return Check("broker", True, "the last call reached the broker")
-    if isinstance(host, TaskConsumer) or broker.lost:
-        return Check("broker", False, "the broker cannot be reached")
-    return Check("broker", True, "the broker has not been asked yet")
+    def _broker(self) -> Check:
+        if self._host.broker.up:
+            return Check("broker", True, "the last call reached the broker")
+        if isinstance(self._host, TaskConsumer) or self._broker_was_lost:
+            return Check("broker", False, "the broker cannot be reached")
+        return Check("broker", True, "the broker has not been asked yet")
+
+    def _broker_lost(self, reason: str) -> None:  # noqa: ARG002 - probes tell it in their own words
+        self._broker_was_lost = True

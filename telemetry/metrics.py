@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client.metrics_core import Metric as Family
-
 from fluid.clock import now, timestamp
 from fluid.errors import DuplicateHandlerError, PluginError
 from fluid.scheduler import Event, Task, TaskManager, TaskRun
 from telemetry import names
-from telemetry.series import Block, expose_blocks
+from telemetry.series import Block, Row, rows_of
 
 HANDLER = "telemetry"
 """The name that our handlers are registered with."""
@@ -33,6 +31,7 @@ class TaskSeries(Block):
         self.dead = self.counts(names.RUNS_DEAD, shared=1)
         self.stale = self.counts(names.STALE_OUTCOMES, shared=1)
         self.active = self.counts(names.RUNS_ACTIVE, shared=1)
+        """Read from the runs under way at each scrape."""
         self.wait = self.distributions(names.RUN_WAIT, shared=1)
         self.dispatch = self.distributions(names.RUN_DISPATCH, shared=1)
         self.duration = self.distributions(names.RUN_DURATION, shared=1)
@@ -121,8 +120,11 @@ class Metrics:
         except DuplicateHandlerError as error:
             for event in registered:
                 dispatcher.unregister_handler(f"{event}.{HANDLER}")
-            raise PluginError(f"{self._host.type} {self._host.worker_name!r} has telemetry already") from error
+            raise PluginError(
+                f"{self._host.type} {self._host.worker_name!r} has telemetry already"
+            ) from error
         self._host.broker.listeners.command.append(self.process.broker_called)
+        self.know_tasks()
 
     def stop_listening(self) -> None:
         """Take it all back; what was counted stays."""
@@ -142,20 +144,27 @@ class Metrics:
                 self._schedules[name] = ScheduleSeries(task)
         self.process.over_budget[""] = len(self._host.registry) - len(self._tasks)
 
-    def collect(self) -> Iterator[Family]:
-        """Everything that was counted."""
-        queue = self._host.broker.queue
+    def count_active(self) -> None:
+        """Count the runs under way, by task; in the loop's thread."""
+        for series in (*self._tasks.values(), self._other):
+            series.active[""] = 0
+        for run in self._active:
+            self._of(run.name).active[""] += 1
+
+    def rows(self) -> Iterator[Row]:
+        """Everything that was counted; in any thread."""
         tasks: dict[tuple[str, ...], Block] = {(name,): series for name, series in self._tasks.copy().items()}
-        yield from expose_blocks(queue, tasks | {(names.OTHER,): self._other})
-        yield from expose_blocks(queue, {(name,): series for name, series in self._schedules.copy().items()})
-        yield from expose_blocks(queue, {(): self.process})
+        yield from rows_of(tasks | {(names.OTHER,): self._other})
+        yield from rows_of({(name,): series for name, series in self._schedules.copy().items()})
+        yield from rows_of({(): self.process})
 
     def _of(self, name: str) -> TaskSeries:
-        series = self._tasks.get(name)
-        if series is None and name in self._host.registry:
+        return self._tasks.get(name) or self._of_newcomer(name)
+
+    def _of_newcomer(self, name: str) -> TaskSeries:
+        if len(self._tasks) < self._max_tasks and name in self._host.registry:
             self.know_tasks()
-            series = self._tasks.get(name)
-        return series or self._other
+        return self._tasks.get(name, self._other)
 
     # -- events of runs --------------------------------------------------------------------
 
@@ -175,7 +184,6 @@ class Metrics:
             return
         series = self._of(run.name)
         series.started[""] += 1
-        series.active[""] += 1
         self._active.add(run)
         if event.waited is not None:
             series.wait[run.priority].observe(event.waited)
@@ -222,11 +230,8 @@ class Metrics:
 
     def _settled(self, run: TaskRun[Any]) -> TaskSeries:
         """The series of a run whose attempt, if it began here, is over."""
-        series = self._of(run.name)
-        if run in self._active:
-            self._active.remove(run)
-            series.active[""] -= 1
-        return series
+        self._active.discard(run)
+        return self._of(run.name)
 
     # -- events of the consumer ------------------------------------------------------------
 

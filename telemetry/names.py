@@ -94,7 +94,7 @@ MOVE = Label(
     "move",
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
-        *("cancel", "replay", "progress", "leave", "tidy", OTHER),
+        *("cancel", "replay", "progress", "pause", "limit", "peek", "leave", "tidy", OTHER),
     ),
 )
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
@@ -225,7 +225,9 @@ SCHEDULE_NEXT_FIRE = _gauge(
 
 SLOTS = _gauge("fluid_slots", "Bodies that this consumer may run at once; 0 for a manager.")
 SLOTS_BUSY = _gauge("fluid_slots_busy", "Slots whose bodies run.")
-BROKER_UP = _gauge("fluid_broker_up", "1 when the broker answered this scrape. When 0, fleet series are absent.")
+BROKER_UP = _gauge(
+    "fluid_broker_up", "1 when the broker answered this scrape. When 0, fleet series are absent."
+)
 BROKER_COMMANDS = _histogram(
     "fluid_broker_command_seconds",
     "Calls to the broker, failed ones too. A `claim` takes in its wait for work, up to 5 s.",
@@ -238,7 +240,9 @@ BROKER_ERRORS = _counter(
     ERROR_KIND,
 )
 HANDLER_QUEUE = _gauge("fluid_handler_queue_size", "Events that wait for an async handler.", EVENT, HANDLER)
-HANDLER_HANDLED = _counter("fluid_handler_handled_total", "Events that an async handler took.", EVENT, HANDLER)
+HANDLER_HANDLED = _counter(
+    "fluid_handler_handled_total", "Events that an async handler took.", EVENT, HANDLER
+)
 HANDLER_DROPPED = _counter(
     "fluid_handler_dropped_total", "Events dropped before an async handler saw them.", EVENT, HANDLER
 )
@@ -280,7 +284,9 @@ BOOKS_UNACCOUNTED = _gauge(
     scope=Scope.fleet,
 )
 
-CATALOGUE: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+CATALOGUE: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
 """Every metric, in the order in which it is written here."""
 
 SERIES_PER_TASK = sum(row.series for row in CATALOGUE if TASK in row.labels and row.scope is Scope.process)
@@ -309,7 +315,8 @@ def page() -> Iterable[str]:
     """The catalogue in Markdown, line by line."""
     yield from _HEAD.splitlines()
     yield ""
-    yield f"A task has {SERIES_PER_TASK} series in a process, one with a schedule {SERIES_PER_SCHEDULE} more in a scheduler."
+    yield f"A task has {SERIES_PER_TASK} series in a process."
+    yield f"One with a schedule has {SERIES_PER_SCHEDULE} more in a scheduler."
     yield ""
     yield "| metric | kind | scope | labels | meaning |"
     yield "|---|---|---|---|---|"
@@ -320,7 +327,8 @@ def page() -> Iterable[str]:
     for row in CATALOGUE:
         for label in row.labels:
             if label.values:
-                yield f"| `{row.name}` | `{label.name}` | {', '.join(f'`{value}`' for value in label.values)} |"
+                values = ", ".join(f"`{value}`" for value in label.values)
+                yield f"| `{row.name}` | `{label.name}` | {values} |"
     yield from ("", "## Buckets", "", "| metric | upper bounds in seconds |", "|---|---|")
     for row in CATALOGUE:
         if row.buckets:

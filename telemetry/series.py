@@ -7,29 +7,26 @@ interpreter does not divide (a copy of a dict or a list), so it is whole.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, product
-from typing import TypeVar
+from typing import NamedTuple
 
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
-from prometheus_client.utils import floatToGoString
 
 from telemetry.names import OTHER, QUEUE_LABEL, Kind, Metric
 
-V = TypeVar("V")
-
 
 class Counts(dict[str, float]):
-    """Numbers by the value of one closed label, all there from the start; by `""` for a metric without one."""
+    """Numbers by the value of one closed label, all there from the start; by `""` where there is no label."""
 
     def add(self, value: str = "", amount: float = 1) -> None:
         """Count; a value of no closed set counts as `other`."""
-        if value not in self:
-            value = OTHER
-            self.setdefault(OTHER, 0)
-        self[value] += amount
+        try:
+            self[value] += amount
+        except KeyError:
+            self[OTHER] = self.get(OTHER, 0) + amount
 
 
 class Distribution:
@@ -47,6 +44,15 @@ class Distribution:
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
+    def mark(self) -> tuple[int, float]:
+        """What another observation changes."""
+        return sum(self._counts), self._sum
+
+    @property
+    def series(self) -> int:
+        """How many series it is exposed as."""
+        return len(self._counts) + len(("count", "sum"))
+
     def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         """Cumulative buckets, then count and sum."""
         total = 0
@@ -61,18 +67,18 @@ Child = float | Distribution
 
 @lru_cache
 def _upper_bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
-    return tuple(floatToGoString(bound) for bound in (*bounds, float("inf")))
+    return (*map(repr, bounds), "+Inf")
 
 
 class Block:
     """Metrics that share their first labels: those of a task, or those of a process."""
 
     def __init__(self) -> None:
-        self.rows: dict[Metric, Mapping[str, Child]] = {}
+        self.rows: dict[Metric, dict[str, float] | dict[str, Distribution]] = {}
 
     def counts(self, metric: Metric, *, shared: int = 0) -> Counts:
         """Numbers of a metric, at zero; its first `shared` labels are those of the block."""
-        counts = Counts.fromkeys(_values(metric, shared), 0)
+        counts = Counts((value, 0) for value in _values(metric, shared))
         self.rows[metric] = counts
         return counts
 
@@ -89,26 +95,40 @@ def _values(metric: Metric, shared: int) -> Iterable[str]:
     return ("".join(values) for values in product(*own))
 
 
-def expose_blocks(queue: str, blocks: Mapping[tuple[str, ...], Block]) -> Iterator[Family]:
-    """The families of blocks of one kind, by the values of their shared labels."""
+class Row(NamedTuple):
+    """A metric of the catalogue with its numbers, by the values of its labels."""
+
+    metric: Metric
+    children: Sequence[tuple[tuple[str, ...], Child]]
+
+    @property
+    def series(self) -> int:
+        """How many series it is exposed as."""
+        return sum(child.series if isinstance(child, Distribution) else 1 for _, child in self.children)
+
+    def family(self, queue: str) -> Family:
+        """The same, as the Prometheus client takes it."""
+        metric = self.metric
+        base = metric.name.removesuffix("_total" if metric.kind is Kind.counter else "_info")
+        family = Family(base, metric.help, str(metric.kind), metric.unit)
+        names = (QUEUE_LABEL, *(label.name for label in metric.labels))
+        for values, child in self.children:
+            labels = dict(zip(names, (queue, *values), strict=True))
+            if isinstance(child, Distribution):
+                family.samples.extend(child.samples(metric.name, labels))
+            else:
+                family.samples.append(Sample(metric.name, labels, child))
+        return family
+
+
+def rows_of(blocks: Mapping[tuple[str, ...], Block]) -> Iterator[Row]:
+    """The rows of blocks of one kind, by the values of their shared labels."""
     for metric in next(iter(blocks.values())).rows if blocks else ():
-        children = [
-            ((*shared, value) if value else shared, child)
-            for shared, block in blocks.items()
-            for value, child in block.rows[metric].copy().items()
-        ]
-        yield expose(metric, queue, children)
-
-
-def expose(metric: Metric, queue: str, children: Iterable[tuple[tuple[str, ...], Child]]) -> Family:
-    """A metric of the catalogue with its numbers, as the Prometheus client renders it."""
-    base = metric.name.removesuffix("_total" if metric.kind is Kind.counter else "_info")
-    family = Family(base, metric.help, str(metric.kind), metric.unit)
-    names = (QUEUE_LABEL, *(label.name for label in metric.labels))
-    for values, child in children:
-        labels = dict(zip(names, (queue, *values), strict=True))
-        if isinstance(child, Distribution):
-            family.samples.extend(child.samples(metric.name, labels))
-        else:
-            family.samples.append(Sample(metric.name, labels, child))
-    return family
+        yield Row(
+            metric,
+            [
+                ((*shared, value) if value else shared, child)
+                for shared, block in blocks.items()
+                for value, child in block.rows[metric].copy().items()
+            ],
+        )

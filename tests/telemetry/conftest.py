@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -47,15 +47,21 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def new_consumer(queue_url: str, no_environment: None) -> Callable[[], TaskConsumer]:
-    """Makes consumers that know `TASKS`."""
+async def new_consumer(queue_url: str, no_environment: None) -> AsyncIterator[Callable[[], TaskConsumer]]:
+    """Makes consumers that know `TASKS`; each is for the test to start, or not."""
+    made: list[TaskConsumer] = []
 
     def make() -> TaskConsumer:
         consumer = TaskConsumer(broker_url=queue_url)
         consumer.register_from_dict(TASKS)
+        made.append(consumer)
         return consumer
 
-    return make
+    yield make
+    for consumer in made:
+        await consumer.shutdown()
+        # a scrape opens the broker of a consumer that was never started
+        await consumer.broker.close()
 
 
 @pytest.fixture
@@ -65,8 +71,10 @@ def consumer(new_consumer: Callable[[], TaskConsumer]) -> TaskConsumer:
 
 
 @pytest.fixture
-def scheduler(queue_url: str, no_environment: None) -> TaskScheduler:
+async def scheduler(queue_url: str, no_environment: None) -> AsyncIterator[TaskScheduler]:
     """A scheduler that has not started."""
     scheduler = TaskScheduler(broker_url=queue_url)
     scheduler.register_from_dict(TASKS)
-    return scheduler
+    yield scheduler
+    await scheduler.shutdown()
+    await scheduler.broker.close()

@@ -24,7 +24,9 @@ class Scrape:
     def value(self, metric: Metric | str, **labels: str) -> float:
         """The sum of the samples with this name and, among others, these labels; there must be one."""
         name = metric if isinstance(metric, str) else metric.name
-        found = [one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items()]
+        found: list[float] = [
+            one.value for one in self.samples if one.name == name and labels.items() <= one.labels.items()
+        ]
         assert found, f"no series {name} with {labels}"
         return sum(found)
 
@@ -43,7 +45,9 @@ class Scrape:
 
 def read(text: str) -> Scrape:
     """Read an answer in either format."""
-    families = read_openmetrics(text) if text.endswith("# EOF\n") else read_text(text)
+    families: Any = read_text(text)
+    if text.endswith("# EOF\n"):
+        families = read_openmetrics(text)  # type: ignore[no-untyped-call]
     return Scrape(list(_samples(families)))
 
 

@@ -11,6 +11,7 @@ import pytest
 from fluid.clock import now, timestamp
 from fluid.scheduler import EVENTS, Event, Task, TaskConsumer, TaskPriority, TaskRun, TaskScheduler, TaskState
 from telemetry import Telemetry, names
+from telemetry.metrics import ScheduleSeries, TaskSeries
 from telemetry.names import Metric
 from telemetry.settings import TelemetrySettings
 from tests.telemetry.scraping import scrape
@@ -70,7 +71,9 @@ async def test_an_event_counts_once_under_its_reason(
         assert seen.value(other) == (1 if other is metric else 0)
 
 
-async def test_a_reason_of_no_closed_set_counts_as_other(consumer: TaskConsumer, telemetry: Telemetry) -> None:
+async def test_a_reason_of_no_closed_set_counts_as_other(
+    consumer: TaskConsumer, telemetry: Telemetry
+) -> None:
     for reason in ("gremlins", "goblins"):
         tell(consumer, "held", a_run(), reason=reason)
     assert (await scrape(telemetry)).value(names.RUNS_HELD, reason="other") == 2
@@ -195,7 +198,6 @@ async def test_a_fire_tells_lateness_last_and_next(scheduler: TaskScheduler) -> 
     assert seen.value("fluid_schedule_lateness_seconds_sum", task="sweep") == 0.2
     assert seen.value(names.SCHEDULE_LAST_FIRE, task="sweep") == 86400
     assert seen.value(names.SCHEDULE_NEXT_FIRE, task="sweep") == 172800
-    await scheduler.broker.close()
 
 
 async def test_tasks_beyond_the_budget_are_counted_together_and_said_so(consumer: TaskConsumer) -> None:
@@ -210,7 +212,6 @@ async def test_tasks_beyond_the_budget_are_counted_together_and_said_so(consumer
     assert {sample.labels["task"] for sample in seen.of(names.RUNS_LOST)} == {"greet", "stumble", "other"}
     assert seen.value(names.RUNS_LOST, task="other") == 1
     assert seen.value(names.TASKS_OVER_BUDGET) == len(consumer.registry) - 2
-    await consumer.broker.close()
 
 
 @pytest.mark.parametrize("seconds", [timedelta(milliseconds=1), timedelta(hours=1)])
@@ -227,8 +228,6 @@ async def test_a_bound_is_inside_its_bucket(
 def test_every_metric_of_a_task_is_counted_somewhere() -> None:
     def rows(metric: Metric) -> bool:
         return names.TASK in metric.labels
-
-    from telemetry.metrics import ScheduleSeries, TaskSeries
 
     async def body(ctx: TaskRun) -> None: ...
 

@@ -96,8 +96,8 @@ def test_every_script_of_the_broker_is_a_move() -> None:
 
 
 def test_the_series_of_a_task_are_within_their_budget() -> None:
-    assert names.SERIES_PER_TASK == 213
-    assert names.SERIES_PER_SCHEDULE == 27
+    assert names.SERIES_PER_TASK <= 240
+    assert names.SERIES_PER_SCHEDULE <= 30
 
 
 def test_the_page_of_the_docs_is_the_catalogue() -> None:

@@ -1,0 +1,51 @@
+"""What a host is and does now, as plain data for a person or a script."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from fluid.errors import BrokerError
+from fluid.scheduler import Task, TaskConsumer, TaskManager
+from telemetry.gauges import SNAPSHOT_TIMEOUT, Snapshots
+
+
+async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
+    """Everything; `snapshot` and `consumers` are None while the broker is away."""
+    snapshot = await snapshots.newest()
+    own = await host.status()
+    consuming = isinstance(host, TaskConsumer)
+    return {
+        "type": host.type,
+        "worker": host.worker_name,
+        "state": str(host.state),
+        "queue": host.broker.queue,
+        "broker": {"url": host.broker.url, "up": snapshot is not None},
+        "slots": host.config.max_concurrent_tasks if consuming else 0,
+        "busy": host.num_concurrent_tasks if isinstance(host, TaskConsumer) else 0,
+        "claiming": isinstance(host, TaskConsumer) and host.claiming,
+        "tasks": [_task(task) for task in host.registry.values()],
+        "snapshot": None if snapshot is None else asdict(snapshot),
+        "consumers": None if snapshot is None else await _consumers(host),
+        "handlers": [asdict(one) for one in host.handler_statistics()],
+        "workers": own.get("workers", own),
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "description": task.description,
+        "priority": str(task.priority),
+        "schedule": task.schedule.describe() if task.schedule else None,
+        "cpu_bound": task.cpu_bound,
+    }
+
+
+async def _consumers(host: TaskManager) -> list[dict[str, Any]] | None:
+    try:
+        async with asyncio.timeout(SNAPSHOT_TIMEOUT):
+            return [asdict(one) for one in await host.broker.consumers()]
+    except (BrokerError, TimeoutError):
+        return None
