@@ -14,10 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 from fluid.errors import PluginError
 from fluid.workers import Worker
 
-__all__ = ["COMMAND_GROUP", "PLUGIN_GROUP", "Plugin", "PluginHost", "find_commands", "find_plugins"]
+__all__ = ["PLUGIN_GROUP", "Plugin", "PluginHost", "find_plugins"]
 
 PLUGIN_GROUP = "fluid.plugins"
-COMMAND_GROUP = "fluid.commands"
 
 
 class PluginHost(Protocol):
@@ -61,21 +60,13 @@ class Plugin(Protocol):
         """Stop to listen, and leave nothing behind."""
 
 
-def _load(group: str) -> Iterator[tuple[str, Any]]:
-    for point in sorted(entry_points(group=group), key=lambda found: found.name):
+def find_plugins() -> Iterator[tuple[str, Callable[..., Plugin]]]:
+    """Name and factory of every installed plugin, in the order of their names.
+
+    PluginError, naming it, for one that does not load.
+    """
+    for point in sorted(entry_points(group=PLUGIN_GROUP), key=lambda found: found.name):
         try:
             yield point.name, point.load()
         except Exception as error:
-            raise PluginError(
-                f"plugin {point.name!r} ({point.value}) of {group!r} does not load: {error}"
-            ) from error
-
-
-def find_plugins() -> Iterator[tuple[str, Callable[[], Plugin]]]:
-    """Name and factory of every installed plugin, in the order of their names."""
-    yield from _load(PLUGIN_GROUP)
-
-
-def find_commands() -> Iterator[tuple[str, Any]]:
-    """Name and sub-command of every installed extension of the `fluid` command."""
-    yield from _load(COMMAND_GROUP)
+            raise PluginError(f"plugin {point.name!r} ({point.value}) does not load: {error}") from error

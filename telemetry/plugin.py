@@ -6,7 +6,7 @@ from telemetry.telemetry import Telemetry
 
 
 class TelemetryPlugin(Telemetry):
-    """`Telemetry` with what `FLUID_TELEMETRY_*` says, or with the port that a command was given."""
+    """`Telemetry` with what `FLUID_TELEMETRY_*` says, or with the address that a command was given."""
 
-    def __init__(self, *, port: int | None = None) -> None:
-        super().__init__(port=port)
+    def __init__(self, *, host: str | None = None, port: int | None = None) -> None:
+        super().__init__(host=host, port=port)

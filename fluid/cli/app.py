@@ -92,8 +92,6 @@ def _ready(command: Command, manager: Any) -> Callable[..., None]:
         for name, parameter in signature.parameters.items()
         if manager is None or name not in SETTLED_BY_A_MANAGER
     ]
-    if "target" not in signature.parameters:
-        settled = {}
 
     @wraps(command)
     def ready(**given: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fluid
@@ -31,29 +31,28 @@ def run(
     """Run the consumer until it has stopped; what it bailed out with, else 0."""
     consumer = find_consumer(target, broker_url=broker_url, concurrency=concurrency)
     place = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
-    attached = _attach(consumer, place) if plugins else {}
+    attached = _attach(consumer, dict(find_plugins()) if plugins else {}, place)
     if not logging.getLogger().handlers:
         logging.basicConfig(format=LOG_LINE, level=logging.INFO)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(consumer, attached))
 
 
-def _attach(consumer: TaskConsumer, place: dict[str, Any]) -> dict[str, Plugin]:
-    """Attach every installed plugin; those that serve somewhere take `host` and `port`, and are told."""
-    attached: dict[str, Plugin] = {}
-    told: set[str] = set()
-    for name, factory in find_plugins():
-        wanted = {word: value for word, value in place.items() if word in _words(factory)}
-        told.update(wanted)
-        attached[name] = factory(**wanted)
+def _attach(
+    consumer: TaskConsumer, factories: Mapping[str, Callable[..., Plugin]], place: Mapping[str, Any]
+) -> dict[str, Plugin]:
+    """Make plugins and attach them; one that takes a `host` or a `port` is told it."""
+    takes = {
+        name: place.keys() & inspect.signature(factory).parameters for name, factory in factories.items()
+    }
+    if untold := place.keys() - set().union(*takes.values()):
+        options = ", ".join(f"--{word}" for word in sorted(untold))
+        raise CallError(f"{options}: no plugin that is attached takes it")
+    attached = {}
+    for name, factory in factories.items():
+        attached[name] = factory(**{word: place[word] for word in takes[name]})
         consumer.add_plugin(attached[name])
-    if untold := [f"--{word}" for word in place if word not in told]:
-        raise CallError(f"{', '.join(untold)}: no plugin that is installed serves anywhere")
     return attached
-
-
-def _words(factory: Callable[..., Plugin]) -> Iterable[str]:
-    return inspect.signature(factory).parameters
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -64,7 +63,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(consumer: TaskConsumer, plugins: dict[str, Plugin]) -> int:
+async def _serve(consumer: TaskConsumer, plugins: Mapping[str, Plugin]) -> int:
     def stop(signal: str) -> None:
         grace = consumer.config.stopping_grace_period
         show_line(f"{signal}: stopping; bodies have {grace:g} s to finish, a second signal stops at once")
@@ -83,7 +82,7 @@ async def _serve(consumer: TaskConsumer, plugins: dict[str, Plugin]) -> int:
     return consumer.exit_code or int(consumer.error is not None)
 
 
-def _say_where_to_look(consumer: TaskConsumer, plugins: dict[str, Plugin]) -> None:
+def _say_where_to_look(consumer: TaskConsumer, plugins: Mapping[str, Plugin]) -> None:
     schedules = [
         f"{task.name} {task.schedule.describe()}" for task in consumer.registry.scheduled() if task.schedule
     ]

@@ -127,5 +127,5 @@ def _explain(call: _Call, error: Exception) -> Exception:
     if getattr(error, "sent", False):
         return QueueUncertainError(call.runs[0].id, str(error))
     if isinstance(error, BrokerUnavailableError):
-        return BrokerUnavailableError(f"{error}; nothing was queued")
+        return BrokerUnavailableError(f"nothing was queued: {error}")
     return error

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from fluid.clock import from_milliseconds
-from fluid.errors import BrokerError
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.consumer import TaskConsumer
@@ -22,8 +21,8 @@ from fluid.scheduler.schedules import MissedPolicy, Schedule
 from fluid.scheduler.states import TaskState
 from fluid.scheduler.submitting import new_run, submission_of
 from fluid.scheduler.task import Task
+from fluid.scheduler.upkeep.agent import Upkeep
 from fluid.settings import TaskManagerConfig
-from fluid.workers import Worker
 
 logger = logging.getLogger("fluid")
 
@@ -36,8 +35,11 @@ MOST_TICKS = 100
 LONGEST_SLEEP = 5.0
 """A scheduler looks again after so long anyway, for a clock can be set."""
 
+TRY_AGAIN_SECONDS = 1.0
+"""And after so long when the broker was away."""
 
-class Firing(Worker):
+
+class Firing(Upkeep):
     """Sleeps until the next tick of any schedule, and fires what is due."""
 
     def __init__(
@@ -49,26 +51,25 @@ class Firing(Worker):
         interceptors: Sequence[Interceptor],
         door: RunDoor,
     ) -> None:
-        super().__init__(name="firing", stage=20)
+        super().__init__(name="firing", interval=LONGEST_SLEEP, stage=20)
         self._broker = broker
         self._registry = registry
         self._announcer = announcer
         self._interceptors = interceptors
         self._door = door
+        self._sleep = 0.0
 
     async def run(self) -> None:
-        await self._broker.open()
-        while not self.is_stopping():
-            wait = LONGEST_SLEEP
-            for task in self._registry.scheduled():
-                try:
-                    wait = min(wait, await self.once(task))
-                except BrokerError as error:
-                    logger.warning("the schedule of %s was not looked at: %s", task.name, error)
-                    wait = min(wait, 1.0)
-            await self.wait_for_stop(max(0.001, wait))
+        while not await self.wait_for_stop(self._sleep):
+            await self.pass_over()
 
-    async def once(self, task: Task) -> float:
+    async def once(self) -> None:
+        """Fire what is due of every schedule, and learn how long there is to sleep."""
+        self._sleep = TRY_AGAIN_SECONDS
+        waits = [await self.look_after(task) for task in self._registry.scheduled()]
+        self._sleep = max(0.001, min(waits, default=LONGEST_SLEEP))
+
+    async def look_after(self, task: Task) -> float:
         """Fire what is due of one schedule; the seconds until its next tick."""
         schedule = task.schedule
         if schedule is None:
@@ -82,7 +83,7 @@ class Firing(Worker):
         if not due and missed:
             await self._give_up(task, schedule, ticks.instants[-1], missed)
         upcoming = schedule.next_after(now)
-        return LONGEST_SLEEP if upcoming is None else (upcoming - now).total_seconds()
+        return min(LONGEST_SLEEP, (upcoming - now).total_seconds()) if upcoming else LONGEST_SLEEP
 
     @staticmethod
     def _choose(

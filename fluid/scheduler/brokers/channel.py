@@ -141,7 +141,7 @@ class Channel:
             connection = await asyncio.to_thread(self._connect)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()
-        except (RedisError, OSError, BrokerError) as error:
+        except (RedisError, OSError, BrokerUnavailableError) as error:
             raise LostError(_words(error), sent=False) from error
         self._connection = connection
         self.client_id = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from redis.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from fluid.errors import BrokerUnavailableError
+from fluid.errors import BrokerError, BrokerUnavailableError
 from fluid.scheduler.broker import ConsumerInfo
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.channel import Word
@@ -51,7 +51,7 @@ class RedisRenewer:
             except NoScriptError:
                 self._connection.send_command("EVAL", RENEW.source, *words[2:])
                 answer = self._connection.read_response()
-        except (RedisError, OSError, BrokerUnavailableError) as error:
+        except (RedisError, OSError, BrokerError) as error:
             self.close()
             raise BrokerUnavailableError(f"leases could not be renewed: {error}") from error
         if isinstance(answer, ResponseError):

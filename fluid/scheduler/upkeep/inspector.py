@@ -29,7 +29,6 @@ class Inspector(Upkeep):
         self._most_accepted = 0
 
     async def run(self) -> None:
-        await self._broker.open()
         await self.pass_over()
         await super().run()
 

@@ -1,0 +1,66 @@
+"""`module:consumer`: what it may name, and what is said of what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fluid.cli.calling import SHOP, call
+from tests.support.queues import OwnQueue
+
+MODULE = "tests.fluid.cli.shop"
+
+WRONG = {
+    "nowhere:consumer": "there is no module 'nowhere'",
+    "tests.fluid.cli.nowhere:consumer": "there is no module 'tests.fluid.cli.nowhere'",
+    "shop": "'shop' does not say where a consumer is: write module:consumer",
+    f"{MODULE}:consumr": f"module '{MODULE}' has no 'consumr'; it has consumer, scheduler, manager, stubborn",
+    f"{MODULE}:number": f"{MODULE}:number is of type int, not a TaskConsumer",
+    f"{MODULE}:manager": f"{MODULE}:manager is of type TaskManager, which only queues",
+    f"{MODULE}:make_from": f"{MODULE}:make_from is a function that cannot be called as it is",
+    f"{MODULE}:make_later": f"{MODULE}:make_later is an async function",
+}
+
+
+@pytest.mark.parametrize("target", WRONG)
+async def test_a_wrong_target_is_explained_in_one_line(target: str) -> None:
+    answer = await call("run", target)
+    assert answer.code == 2
+    assert answer.err.startswith(f"Error: {WRONG[target]}")
+    assert len(answer.err.splitlines()) == 1
+    assert answer.out == ""
+
+
+async def test_a_module_is_found_in_the_working_directory_of_whoever_calls(tmp_path: Path) -> None:
+    (tmp_path / "corner.py").write_text(
+        "from fluid.scheduler import TaskConsumer\nimport greengrocer\nconsumer = TaskConsumer()\n",
+        encoding="utf-8",
+    )
+    program = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from fluid.cli import main; main()")
+    answer = await call("tasks", "corner:consumer", program=program)
+    assert answer.code == 2
+    assert answer.err == "Error: module 'corner' cannot be imported: No module named 'greengrocer'\n"
+    (tmp_path / "greengrocer.py").touch()
+    assert (await call("tasks", "corner:consumer", program=program)).code == 0
+
+
+async def test_a_function_that_makes_a_consumer_will_do() -> None:
+    answer = await call("tasks", f"{MODULE}:make", "--json")
+    assert [one["name"] for one in answer.json] == ["add"]
+
+
+async def test_what_the_program_has_settled_is_not_overruled_in_silence() -> None:
+    answer = await call("run", f"{MODULE}:stubborn", "--concurrency", "5")
+    assert answer.code == 2
+    assert "max_concurrent_tasks of its own" in answer.err
+
+
+async def test_the_broker_url_reaches_a_consumer_that_is_made_at_import(
+    queue: OwnQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLUID_BROKER_URL")
+    queued = await call("queue", SHOP, "add", "a=1", "b=2", "--broker-url", queue.url)
+    assert queued.code == 0
+    status = await call("status", "--json", "--broker-url", queue.url)
+    assert status.json["ready"] == 1
