@@ -74,8 +74,11 @@ class PluginError(FluidError):
 # -- queueing ------------------------------------------------------------------------------
 
 
-class UnknownTaskError(FluidError, LookupError):
+class UnknownTaskError(FluidError, KeyError):
     """No task of this name is registered here."""
+
+    # a KeyError would show its text in quotes
+    __str__ = Exception.__str__
 
     reason = "unknown_task"
 

@@ -180,6 +180,14 @@ class TaskConsumer(TaskManager):
             "workers": await super().status(),
         }
 
+    def _broker_lost(self, error: str) -> None:
+        logger.warning("the broker at %s is away, and is tried again: %s", self._broker.url, error)
+        super()._broker_lost(error)
+
+    def _broker_recovered(self, seconds: float) -> None:
+        logger.warning("the broker at %s is back after %.1f s", self._broker.url, seconds)
+        super()._broker_recovered(seconds)
+
     def _finished(self, finished: Finished) -> None:
         self._slots.release(finished.attempt)
         self._settling.offer(finished)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -21,8 +20,6 @@ from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.task import Task
 from fluid.settings import TaskManagerConfig
 from fluid.workers import Workers
-
-logger = logging.getLogger("fluid")
 
 CLI_GROUP = "fluid.cli"
 
@@ -141,9 +138,7 @@ class Host(Workers):
         await self._broker.close()
 
     def _broker_lost(self, error: str) -> None:
-        logger.warning("the broker at %s is away, and is tried again: %s", self._broker.url, error)
         self._announcer.announce("broker_lost", facts={"error": error})
 
     def _broker_recovered(self, seconds: float) -> None:
-        logger.warning("the broker at %s is back after %.1f s", self._broker.url, seconds)
         self._announcer.announce("broker_recovered", facts={"seconds": seconds})

@@ -1,0 +1,1 @@
+"""Programs that show how it is used; each starts with `python -m examples.<name>`."""

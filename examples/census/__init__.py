@@ -1,0 +1,1 @@
+"""A census of source code: it walks real files, measures each in its own run, and reports what failed."""
