@@ -10,7 +10,7 @@ GROUPED := $(VENV)/.$(GROUP)-installed
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all check format build clean
+.PHONY: help install run test servers smoke test-all chaos check format build clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-all: test ## Run all tests under every Python that is installed
 	@for python in $$(PYTHON=$(PYTHON) scripts/pythons); do \
 		$(MAKE) test PYTHON=$$python VENV=.venv-$${python##*/python} GROUP=test || exit; \
 	done
+
+chaos: $(GROUPED) servers ## Break a fleet on purpose, report in docs/chaos.md; SEED="1 2 3" MINUTES=2 RUNS=20000
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2) $(RUNS:%=--runs %) \
+		--report docs/chaos.md $(ARGS)
 
 check: $(GROUPED) ## Read the code: format, lint, types, house rules, documented examples
 	$(BIN)/ruff format --check

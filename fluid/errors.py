@@ -21,7 +21,8 @@ class FluidError(Exception):
 
 
 def _rebuilt(kind: type[FluidError], args: tuple[Any, ...], attributes: dict[str, Any]) -> FluidError:
-    error = kind.__new__(kind, *args)
+    error = kind.__new__(kind)
+    error.args = args  # which not every base class takes from `__new__`
     error.__dict__.update(attributes)
     return error
 
@@ -220,6 +221,12 @@ class Abort(FluidError):  # noqa: N818 - a body raises it as a word of control, 
     """Raised by a body: end this run `aborted`, without another attempt."""
 
     reason = "abort_asked"
+
+
+class ResultError(FluidError, ValueError):
+    """What a body returned cannot be kept."""
+
+    reason = "result"
 
 
 # -- the broker ----------------------------------------------------------------------------

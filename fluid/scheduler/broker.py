@@ -179,7 +179,10 @@ class TaskBroker(ABC):
 
     @abstractmethod
     async def rescue(self, *, nonce: str, interval: float, max_deliveries: int) -> list[Rescued]:
-        """Deliver again what was lost, unless that was done anywhere within `interval` seconds."""
+        """Deliver again what was lost, unless that was done anywhere within `interval` seconds.
+
+        Tried once. When its answer was lost, the same nonce is told what had been done.
+        """
 
     @abstractmethod
     async def tidy(self, *, interval: float, silence: float) -> int:

@@ -43,6 +43,7 @@ class Claiming(Worker):
         consumer: Callable[[], str],
         lease: float,
         announce: Callable[..., None],
+        see_accepted: Callable[[int], None],
     ) -> None:
         super().__init__(name="claiming", stage=20)
         self._broker = broker
@@ -55,6 +56,7 @@ class Claiming(Worker):
         self._consumer = consumer
         self._lease = lease
         self._announce = announce
+        self._see_accepted = see_accepted
         self._held: tuple[str, ...] = ()
         self._cursor = ""
         self._limits_unsaid = False
@@ -136,6 +138,7 @@ class Claiming(Worker):
 
     def _take_up(self, claim: Claim) -> float:
         """Begin what was claimed; the seconds that the next claim may wait."""
+        self._see_accepted(claim.accepted)
         now = elapsed()
         for claimed in claim.runs:
             attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)

@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from fluid.errors import InvalidParamsError, PayloadTooLargeError, UnreadableMessageError
+from fluid.errors import InvalidParamsError, PayloadTooLargeError, ResultError, UnreadableMessageError
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.task import Task
 
@@ -95,7 +95,7 @@ def build_params(task: Task, given: Mapping[str, Any]) -> Any:
         )
     try:
         if _is_pydantic(model):
-            return _adapter(model).validate_python(dict(given))
+            return _adapter(model).validate_python(dict(given), by_alias=True, by_name=True)
         return msgspec.convert(dict(given), model, from_attributes=True)
     except (ValidationError, msgspec.ValidationError, TypeError) as error:
         raise InvalidParamsError(task.name, _words(error)) from None
@@ -158,19 +158,22 @@ def decode_params(task: Task | None, raw: bytes | memoryview) -> Any:
         if model is None:
             return msgspec.json.decode(raw)
         if _is_pydantic(model):
-            return _adapter(model).validate_json(bytes(raw))
+            return _adapter(model).validate_json(bytes(raw), by_alias=True, by_name=True)
         return msgspec.json.decode(raw, type=model)
     except (ValidationError, msgspec.MsgspecError) as error:
         raise InvalidParamsError(task.name if task else "?", _words(error)) from None
 
 
 def encode_result(task: str, value: Any) -> bytes:
-    """What a body returned, as JSON. Raises `TypeError` or `PayloadTooLargeError`."""
+    """What a body returned, as JSON. Raises `ResultError` when it is too large or cannot be written."""
     if value is None:
         return b"null"
-    data = _encoder.encode(value)
-    if len(data) > MAX_PAYLOAD_BYTES:
-        raise PayloadTooLargeError(f"the result of a {task!r} run", len(data), MAX_PAYLOAD_BYTES)
+    try:
+        data = _encoder.encode(value)
+        if len(data) > MAX_PAYLOAD_BYTES:
+            raise PayloadTooLargeError(f"the result of a {task!r} run", len(data), MAX_PAYLOAD_BYTES)
+    except (TypeError, ValueError) as error:
+        raise ResultError(f"what the body returned cannot be kept: {error}") from error
     return data
 
 

@@ -90,6 +90,7 @@ class TaskConsumer(TaskManager):
             failure_ttl=self._config.failure_ttl,
             on_settled=self._keeper.let_go,
         )
+        inspector = Inspector(broker=self._broker, announcer=self._announcer)
         self._claiming = Claiming(
             broker=self._broker,
             slots=self._slots,
@@ -107,6 +108,7 @@ class TaskConsumer(TaskManager):
             consumer=lambda: self._consumer_name,
             lease=lease,
             announce=self._announcer.announce,
+            see_accepted=inspector.see_accepted,
         )
         self._broker.listeners.cancel.append(self._keeper.cancel)
         self.add_workers(
@@ -119,7 +121,7 @@ class TaskConsumer(TaskManager):
                 max_deliveries=self._config.max_deliveries,
             ),
             Janitor(broker=self._broker, lease=lease),
-            Inspector(broker=self._broker, announcer=self._announcer),
+            inspector,
             self._settling,
             Bodies(self._slots, self._config.stopping_grace_period),
             self._claiming,

@@ -134,7 +134,7 @@ class Desk(Host):
         if run.local:
             if run.state is TaskState.success:
                 return run.returned
-            raise RunFailedError(run.id, run.name, run.error)
+            raise _ENDED_BADLY[run.state](run.id, run.name, run.error or run.reason)
         record = await self._ended(run.id, None if timeout is None else elapsed() + timeout, timeout)
         self._bring_up_to_date(run, record)
         if record.state is TaskState.success:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fluid.clock import from_milliseconds
-from fluid.errors import Abort, FluidError, InvalidParamsError, PayloadTooLargeError, UnreadableMessageError
+from fluid.errors import Abort, FluidError, InvalidParamsError, UnreadableMessageError
 from fluid.scheduler.announcing import Announcer
+from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.codec import (
     MESSAGE_VERSION,
     Message,
@@ -23,7 +23,6 @@ from fluid.scheduler.invoking import Invoker
 from fluid.scheduler.moves import Kind
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.retry import Decision
-from fluid.scheduler.run import TaskRun
 from fluid.scheduler.slots import Attempt
 from fluid.scheduler.states import TaskState
 from fluid.scheduler.task import Task
@@ -47,12 +46,6 @@ class Finished:
     """Seconds the body took; 0 when it was never called."""
 
 
-class ResultError(FluidError):
-    """What the body returned cannot be kept."""
-
-    reason = "result"
-
-
 class Execution:
     """Runs attempts. Whatever happens to one, its slot becomes free and its outcome is handed on."""
 
@@ -62,7 +55,7 @@ class Execution:
         registry: TaskRegistry,
         announcer: Announcer,
         invoker: Invoker,
-        being_queued: Mapping[str, asyncio.Event],
+        being_queued: BeingQueued,
         hand_on: Callable[[Finished], None],
     ) -> None:
         self._registry = registry
@@ -84,12 +77,12 @@ class Execution:
         if unreadable is not None:
             return unreadable
         task = self._registry[attempt.run.name]
-        await self._own_queued(attempt.run)
+        await self._being_queued.wait_for(attempt.run.id)
         self._start(attempt)
         begin = self._invoker.clock()
         try:
             value = await self._invoker.invoke(task, attempt.run)
-            result = self._encode(task, value)
+            result = encode_result(task.name, value)
         except BaseException as error:  # noqa: BLE001 - what is no fault of the body is raised again
             finished = self._classify(attempt, task, error)
         else:
@@ -122,23 +115,11 @@ class Execution:
             return None
         return Finished(attempt, Kind.aborted, "expired", error="its time had passed before it was started")
 
-    async def _own_queued(self, run: TaskRun[Any]) -> None:
-        """A run that this process is still queueing is told as `queued` before it is told as started."""
-        queued = self._being_queued.get(run.id)
-        if queued is not None:
-            await queued.wait()
-
     def _start(self, attempt: Attempt) -> None:
         dispatched = self._invoker.clock() - attempt.claimed_at
         attempt.run.move(TaskState.running)
         attempt.run.start = from_milliseconds(attempt.broker_now + 1000 * dispatched)
         self._announcer.announce("start", attempt.run, waited=attempt.claimed.waited, dispatched=dispatched)
-
-    def _encode(self, task: Task, value: Any) -> bytes:
-        try:
-            return encode_result(task.name, value)
-        except (TypeError, ValueError, PayloadTooLargeError) as error:
-            raise ResultError(f"what the body returned cannot be kept: {error}") from error
 
     # -- what came out ---------------------------------------------------------------------
 

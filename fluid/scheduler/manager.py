@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fluid.clock import elapsed, from_milliseconds
 from fluid.errors import (
-    BrokerError,
     FluidError,
-    QueueUncertainError,
     RunAbortedError,
     RunDeadError,
     RunFailedError,
     UniqueRunError,
 )
+from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.desk import Desk
 from fluid.scheduler.history import run_of_record
 from fluid.scheduler.interceptors import around_queueing
 from fluid.scheduler.local import execute_here
-from fluid.scheduler.moves import Refusal
+from fluid.scheduler.moves import Refusal, Submission
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
-from fluid.scheduler.producing import MAX_RUNS, Producer
+from fluid.scheduler.producing import MAX_RUNS, Producer, refusal_of
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.submitting import new_run, replay_of, submission_of
@@ -56,9 +55,14 @@ class TaskManager(Desk):
     def __init__(self, *, config: TaskManagerConfig | None = None, name: str = "", **settings: Any) -> None:
         super().__init__(config=config, name=name, **settings)
         self._producer = Producer(self._broker)
-        self._being_queued: dict[str, asyncio.Event] = {}
+        self._being_queued = BeingQueued()
         self._sync_queue = SyncQueue(self._queue_made)
         self.add_workers(self._sync_queue)
+
+    async def on_startup(self) -> None:
+        """Take calls, also after an earlier stop."""
+        await super().on_startup()
+        self._producer.open()
 
     async def on_shutdown(self) -> None:
         """Flush what waits to be queued, then close."""
@@ -169,35 +173,39 @@ class TaskManager(Desk):
 
     async def _queue_runs(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[str]:
         """Queue these; for each one, the run that has its unique key, or an empty word."""
-        for run in runs:
-            self._announcer.announce("queue", run)
-            self._being_queued[run.id] = asyncio.Event()
-        try:
-            with around_queueing(self._interceptors, runs):
-                submissions = [submission_of(run, self._registry.get(run.name), options) for run in runs]
-                answer = await self._producer.submit(submissions, timeout=self._config.queue_timeout)
-            due = options.at is not None or bool(options.delay)
-            return [
-                await self._queued(run, verdict, answer.now, due)
-                for run, verdict in zip(runs, answer.verdicts, strict=True)
-            ]
-        except Exception as error:
-            reason = error.reason if isinstance(error, (QueueUncertainError, FluidError)) else "error"
-            for run in runs:
-                if run.state is TaskState.init:
-                    self._announcer.announce("refused", run, reason=_REFUSALS.get(reason, "error"))
-            raise
-        finally:
-            for run in runs:
-                if (queued := self._being_queued.pop(run.id, None)) is not None:
-                    queued.set()
 
-    async def _queued(self, run: TaskRun[Any], verdict: Refusal | None, now: float, due: bool) -> str:
+        def written() -> list[Submission]:
+            return [submission_of(run, self._registry.get(run.name), options) for run in runs]
+
+        with around_queueing(self._interceptors, runs):
+            return await self._submit(runs, written)
+
+    async def _submit(
+        self,
+        runs: Sequence[TaskRun[Any]],
+        written: Callable[[], Sequence[Submission]],
+        *,
+        replayed: bool = False,
+    ) -> list[str]:
+        with self._being_queued.these(runs):
+            for run in runs:
+                self._announcer.announce("queue", run)
+            try:
+                answer = await self._producer.submit(
+                    written(), timeout=self._config.queue_timeout, replayed=replayed
+                )
+            except Exception as error:
+                for run in runs:
+                    self._announcer.announce("refused", run, reason=refusal_of(error))
+                raise
+            verdicts = zip(runs, answer.verdicts, answer.scheduled, strict=True)
+            return [await self._told(run, verdict, later, answer.now) for run, verdict, later in verdicts]
+
+    async def _told(self, run: TaskRun[Any], verdict: Refusal | None, later: bool, now: float) -> str:
         if verdict is None:
             run.queued = from_milliseconds(now)
-            state = TaskState.scheduled if due else TaskState.queued
-            run.move(state)
-            self._announcer.announce(str(state), run)
+            run.move(TaskState.scheduled if later else TaskState.queued)
+            self._announcer.announce(str(run.state), run)
             return ""
         run.reason = verdict.reason
         self._announcer.announce("refused", run, reason=verdict.reason)
@@ -231,11 +239,7 @@ class TaskManager(Desk):
         record = await self._record(run_id)
         if record.state is TaskState.failure:
             run, submission = replay_of(record, self)
-            self._announcer.announce("queue", run)
-            answer = await self._producer.submit(
-                [submission], timeout=self._config.queue_timeout, replayed=True
-            )
-            await self._queued(run, answer.verdicts[0], answer.now, due=False)
+            await self._submit([run], lambda: [submission], replayed=True)
             return run
         answered = await self._broker.replay(run_id)
         if answered == "unique":
@@ -257,10 +261,3 @@ class TaskManager(Desk):
         run = self._new_run(task, priority, chosen, params)
         run.from_run_id, run.root_run_id = parent.id, parent.root_run_id or parent.id
         return await self._queue_one(run, chosen)
-
-
-_REFUSALS = {
-    QueueUncertainError.reason: "uncertain",
-    "broker_unavailable": "unavailable",
-    BrokerError.reason: "error",
-}

@@ -58,6 +58,8 @@ class Acceptance:
 
     now: float
     verdicts: list[Refusal | None]
+    scheduled: list[bool]
+    """Which were accepted, but are not due yet."""
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class Claim:
     """The answer to a claim."""
 
     now: float
+    accepted: int
+    """The books' total: how many runs were ever accepted."""
     runs: list[Claimed]
     next_due: float | None
     """Seconds until the next scheduled run is due."""

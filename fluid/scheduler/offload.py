@@ -53,7 +53,7 @@ class ProcessPool:
         except FutureCancelled:
             raise asyncio.CancelledError from None
         except TimeoutError as error:
-            if future.done() and not future.cancelled() and isinstance(future.exception(), TimeoutError):
+            if _is_of_the_pool(future):
                 raise TaskTimeoutError(
                     f"the body took longer than {seconds or 0:g} s; its process was killed"
                 ) from error
@@ -79,6 +79,11 @@ class ProcessPool:
         if pool is not None:
             pool.stop()
             await asyncio.to_thread(pool.join)
+
+
+def _is_of_the_pool(future: Any) -> bool:
+    """Whether a timeout is the pool's; what the body itself raised has its traceback as the cause."""
+    return not future.cancelled() and future.done() and future.exception().__cause__ is None
 
 
 def _where(task: Task) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -46,8 +47,8 @@ class QueueOptions:
         for name, key in (("unique_key", self.unique_key), ("concurrency_key", self.concurrency_key)):
             if key is not None and not (1 <= len(key) <= 200 and key.isprintable()):
                 faults.append(f"{name}={key!r}: 1 to 200 printable characters are expected")
-        if self.run_id is not None and not (1 <= len(self.run_id) <= 64 and self.run_id.isascii()):
-            faults.append(f"run_id={self.run_id!r}: 1 to 64 ASCII characters are expected")
+        if self.run_id is not None and not re.fullmatch(r"[!-~]{1,128}", self.run_id):
+            faults.append(f"run_id={self.run_id!r}: 1 to 128 visible ASCII characters are expected")
         if faults:
             raise DeclarationError("QueueOptions: " + "; ".join(faults))
 

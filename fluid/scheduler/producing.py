@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fluid.clock import elapsed
 from fluid.errors import BrokerError, BrokerUnavailableError, FluidError, QueueUncertainError
 from fluid.scheduler.broker import TaskBroker
-from fluid.scheduler.moves import Acceptance, Refusal, Submission
+from fluid.scheduler.moves import Acceptance, Submission
 
 MAX_RUNS = 500
 """Runs in one flush; a longer script would keep other callers of the broker waiting."""
@@ -108,13 +108,17 @@ class Producer:
                     call.answer.set_exception(_explain(call, error))
                     call.answer.exception()  # its caller may have gone
             return
-        verdicts: list[Refusal | None] = accepted.verdicts
         start = 0
         for call in calls:
             end = start + len(call.runs)
             if not call.answer.done():
-                call.answer.set_result(Acceptance(accepted.now, verdicts[start:end]))
+                answer = Acceptance(accepted.now, accepted.verdicts[start:end], accepted.scheduled[start:end])
+                call.answer.set_result(answer)
             start = end
+
+    def open(self) -> None:
+        """Take calls again."""
+        self._closed = False
 
     async def close(self) -> None:
         """Send what waits, then take no more."""
@@ -129,3 +133,11 @@ def _explain(call: _Call, error: Exception) -> Exception:
     if isinstance(error, BrokerUnavailableError):
         return BrokerUnavailableError(f"nothing was queued: {error}")
     return error
+
+
+_REFUSALS = {QueueUncertainError: "uncertain", BrokerUnavailableError: "unavailable"}
+
+
+def refusal_of(error: Exception) -> str:
+    """The reason of `refused` that stands for this error."""
+    return next((reason for kind, reason in _REFUSALS.items() if isinstance(error, kind)), "error")

@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from fluid.clock import from_milliseconds
+from fluid.errors import BrokerError, FluidError
 from fluid.scheduler.announcing import Announcer
+from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.consumer import TaskConsumer
 from fluid.scheduler.interceptors import Interceptor, around_queueing
@@ -49,6 +51,7 @@ class Firing(Upkeep):
         registry: TaskRegistry,
         announcer: Announcer,
         interceptors: Sequence[Interceptor],
+        being_queued: BeingQueued,
         door: RunDoor,
     ) -> None:
         super().__init__(name="firing", interval=LONGEST_SLEEP, stage=20)
@@ -56,6 +59,7 @@ class Firing(Upkeep):
         self._registry = registry
         self._announcer = announcer
         self._interceptors = interceptors
+        self._being_queued = being_queued
         self._door = door
         self._sleep = 0.0
 
@@ -66,8 +70,16 @@ class Firing(Upkeep):
     async def once(self) -> None:
         """Fire what is due of every schedule, and learn how long there is to sleep."""
         self._sleep = TRY_AGAIN_SECONDS
-        waits = [await self.look_after(task) for task in self._registry.scheduled()]
-        self._sleep = max(0.001, min(waits, default=LONGEST_SLEEP))
+        waits = [LONGEST_SLEEP]
+        for task in self._registry.scheduled():
+            try:
+                waits.append(await self.look_after(task))
+            except BrokerError:
+                raise
+            except FluidError as error:
+                # one that cannot be made must not stop the others
+                logger.error("the schedule of %s cannot be fired: %s", task.name, error)
+        self._sleep = max(0.001, min(waits))
 
     async def look_after(self, task: Task) -> float:
         """Fire what is due of one schedule; the seconds until its next tick."""
@@ -99,19 +111,20 @@ class Firing(Upkeep):
 
     async def _fire_one(self, task: Task, schedule: Schedule, tick: datetime, missed: int) -> None:
         milliseconds = tick.timestamp() * 1000
-        options = QueueOptions(run_id=f"{task.name[:40]}@{int(milliseconds)}")
+        # the id is the tick's, so that a tick whose answer was lost is not another run
+        options = QueueOptions(run_id=f"{task.name}@{int(milliseconds)}")
         run = new_run(task, None, options, {}, door=self._door)
-        with around_queueing(self._interceptors, [run]):
+        with self._being_queued.these([run]), around_queueing(self._interceptors, [run]):
             submission = submission_of(run, task, NO_OPTIONS)
             fired = await self._fire(
                 task, schedule, milliseconds, nonce=uuid.uuid4().hex[:16], run=submission
             )
-        if fired.tick is not Tick.fired:
-            return
-        run.queued = from_milliseconds(fired.now)
-        self._announcer.announce("queue", run)
-        run.move(TaskState.queued)
-        self._announcer.announce("queued", run)
+            if fired.tick is not Tick.fired:
+                return
+            run.queued = from_milliseconds(fired.now)
+            self._announcer.announce("queue", run)
+            run.move(TaskState.queued)
+            self._announcer.announce("queued", run)
         following = schedule.next_after(tick)
         facts = {
             "task": task.name,
@@ -150,6 +163,7 @@ class TaskScheduler(TaskConsumer):
                 registry=self._registry,
                 announcer=self._announcer,
                 interceptors=self._interceptors,
+                being_queued=self._being_queued,
                 door=self,
             )
         )

@@ -7,14 +7,14 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from fluid.errors import DeclarationError, UnreadableMessageError
+from fluid.errors import DeclarationError, InvalidParamsError, UnreadableMessageError
 from fluid.scheduler.codec import MESSAGE_VERSION, build_params, decode_message, encode_message
 from fluid.scheduler.history import add_message
 from fluid.scheduler.moves import RunRecord, Submission
 from fluid.scheduler.options import QueueOptions
 from fluid.scheduler.run import RunDoor, TaskRun
 from fluid.scheduler.states import TaskPriority
-from fluid.scheduler.task import Task
+from fluid.scheduler.task import Task, UniqueKey
 
 
 def new_run(
@@ -45,7 +45,7 @@ def submission_of(run: TaskRun[Any], task: Task | None, options: QueueOptions) -
         )
     key = options.unique_key
     if key is None and task is not None and task.unique is not None:
-        key = task.unique(run.params)
+        key = _unique_key(task.name, task.unique, run.params)
     return Submission(
         id=run.id,
         task=run.name,
@@ -58,6 +58,14 @@ def submission_of(run: TaskRun[Any], task: Task | None, options: QueueOptions) -
         unique=f"{run.name}:{key}" if key is not None else "",
         group=options.concurrency_key or "",
     )
+
+
+def _unique_key(task: str, unique: UniqueKey, params: Any) -> str:
+    """What the task's own function makes of the parameters."""
+    try:
+        return str(unique(params))
+    except Exception as error:
+        raise InvalidParamsError(task, f"its `unique` function raised {error!r}") from error
 
 
 def replay_of(record: RunRecord, door: RunDoor) -> tuple[TaskRun[Any], Submission]:

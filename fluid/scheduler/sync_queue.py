@@ -15,6 +15,7 @@ from fluid.workers import Worker
 logger = logging.getLogger("fluid")
 
 LONGEST_BACKLOG = 100_000
+TRY_AGAIN_SECONDS = 1.0
 
 
 class SyncQueue(Worker):
@@ -70,7 +71,7 @@ class SyncQueue(Worker):
             except BrokerError as error:
                 # its id makes it safe to try again, whether or not it is in
                 logger.warning("a run of %s is not queued yet: %s", run.name, error)
-                if self.is_stopping():
+                if self.is_stopping() or await self.wait_for_stop(TRY_AGAIN_SECONDS):
                     return
                 continue
             except FluidError as error:

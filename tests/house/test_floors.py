@@ -35,6 +35,7 @@ FLOORS = (
     "fluid.scheduler.codec",
     "fluid.scheduler.dispatchers",
     "fluid.scheduler.announcing",
+    "fluid.scheduler.being_queued",
     "fluid.scheduler.interceptors",
     "fluid.scheduler.moves",
     "fluid.scheduler.broker",

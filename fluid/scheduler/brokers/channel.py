@@ -74,6 +74,8 @@ class Channel:
         self._on_connect = on_connect
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
+        self.doubtful = False
+        """Another channel has lost the broker: this one is made anew, so that one outage is told once."""
         self.client_id = 0
         """The server's id of this connection, once asked for; by it another one can end its wait."""
 
@@ -134,9 +136,10 @@ class Channel:
         raise BrokerError(f"the broker refused a command: {text}") from error
 
     async def _connected(self) -> AbstractConnection:
-        if self._connection is not None and self._connection.is_connected:
+        if self._connection is not None and self._connection.is_connected and not self.doubtful:
             return self._connection
         await self.close()
+        self.doubtful = False
         try:
             connection = await asyncio.to_thread(self._connect)
             async with asyncio.timeout(CONNECT_SECONDS):

@@ -14,6 +14,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:limits                    hash of task -> places, starts in a period, the period
     {q}:running:<task>[:<key>]    set of run ids that have one of the places of a limit
     {q}:rate:<task>               list of the last starts of a task that has a rate; expires
+    {q}:flush:<nonce>             string, what a producer was answered; expires
     {q}:unique                    hash of unique key -> run id
     {q}:cancelled                 set of run ids that are running and shall not
     {q}:waited                    zset of run ids whose end somebody waits for
@@ -61,7 +62,7 @@ _SINGLE = (
 )
 
 
-_BEGINNINGS = ("run", "running", "rate")
+_BEGINNINGS = ("run", "running", "rate", "flush")
 
 
 class Keys:
@@ -77,7 +78,7 @@ class Keys:
         self._named |= {name: f"{self.prefix}{name}:" for name in _BEGINNINGS}
 
     def __getitem__(self, name: str) -> str:
-        """The key that scripts call `name`; of `run`, `running` and `rate` it is the beginning."""
+        """The key that scripts call `name`; of some, such as `run`, it is the beginning."""
         return self._named[name]
 
     def run(self, run_id: str) -> str:

@@ -62,6 +62,8 @@ class Link:
         """A call did not reach the broker."""
         if self._lost_at is None:
             self._lost_at = elapsed()
+            for channel in self._channels:
+                channel.doubtful = True
             for listener in self._listeners.lost:
                 listener(reason)
 

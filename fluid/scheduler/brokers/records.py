@@ -33,10 +33,11 @@ def priority_of(letter: bytes) -> TaskPriority:
 
 def read_claim(answer: Sequence[Any]) -> Claim:
     """The answer of `claim`."""
-    now, next_due, filled, held, aside = answer[:5]
+    now, accepted, next_due, filled, held, aside = answer[:6]
     return Claim(
         now=now,
-        runs=[_claimed(now, *run) for run in answer[5:]],
+        accepted=accepted,
+        runs=[_claimed(now, *run) for run in answer[6:]],
         next_due=None if next_due < 0 else next_due / 1000,
         filled=bool(filled),
         held_tasks=tuple(name.decode() for name in held),
@@ -216,8 +217,8 @@ def submission_words(run: Submission) -> tuple[bytes | str | int, ...]:
     )
 
 
-def read_verdict(run_id: str, word: Any) -> Refusal | None:
-    """What `enqueue` answers for one run."""
-    if word == 1:
-        return None
-    return Refusal("already_queued", run_id) if word == 0 else Refusal("unique", word.decode())
+def read_verdict(run_id: str, word: int | bytes) -> Refusal | None:
+    """What `enqueue` answers for one run; None when it was accepted."""
+    if isinstance(word, bytes):
+        return Refusal("unique", word.decode())
+    return Refusal("already_queued", run_id) if word == 0 else None

@@ -12,7 +12,7 @@ from fluid.clock import elapsed
 from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, Snapshot, TaskBroker
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
-from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, Word
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, LostError, Word
 from fluid.scheduler.brokers.keys import Keys, priority_letter
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
@@ -122,16 +122,30 @@ class RedisBroker(TaskBroker):
         self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
     ) -> Acceptance:
         verdicts: list[Refusal | None] = []
+        scheduled: list[bool] = []
         now = 0.0
         for start in range(0, len(runs), MAX_BATCH):
             batch = runs[start : start + MAX_BATCH]
-            arguments: list[Word] = ["1" if replayed else "0"]
+            words: list[Word] = [uuid.uuid4().hex[:16], 0, int(replayed)]
             for run in batch:
-                arguments += submission_words(run)
-            answer = await self._run(self._queueing, scripts.ENQUEUE, arguments, deadline=deadline)
+                words += submission_words(run)
+            try:
+                answer = await self._flush(words, deadline)
+            except LostError as error:
+                # what came before this part is in the queue
+                raise LostError(str(error), sent=error.sent or start > 0) from error
             now = answer[0]
             verdicts += [read_verdict(run.id, word) for run, word in zip(batch, answer[1:], strict=True)]
-        return Acceptance(now, verdicts)
+            scheduled += [word == 2 for word in answer[1:]]
+        return Acceptance(now, verdicts, scheduled)
+
+    async def _flush(self, words: list[Word], deadline: float) -> Any:
+        async def attempt() -> Any:
+            command = scripts.ENQUEUE.command(self._keys, words)
+            words[1] = 1  # another try must not take what this one has done for another's doing
+            return await self._queueing.script(scripts.ENQUEUE, command)
+
+        return await self._link.persist(scripts.ENQUEUE.name, attempt, deadline)
 
     # -- consuming -------------------------------------------------------------------------
 
@@ -221,7 +235,10 @@ class RedisBroker(TaskBroker):
             max_deliveries,
             milliseconds(self._failure_ttl),
         )
-        return read_rescued(await self._ask(scripts.RESCUE, arguments))
+        words = scripts.RESCUE.command(self._keys, arguments)
+        # one try: a second one could come right after an outage, before the keepers have renewed
+        attempt: Callable[[], Any] = lambda: self._asking.script(scripts.RESCUE, words)  # noqa: E731
+        return read_rescued(await self._link.call(scripts.RESCUE.name, attempt))
 
     async def tidy(self, *, interval: float, silence: float) -> int:
         arguments = [milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
@@ -276,17 +293,21 @@ class RedisBroker(TaskBroker):
         return seen
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
-        with self._ends.expect(run_id) as told:
-            while True:
-                record = read_shown(run_id, await self._ask(scripts.SHOW, (run_id, 1)))
-                if record is None or record.state.is_done or record.state is TaskState.dead:
-                    return record
-                left = RECHECK_SECONDS if deadline is None else min(RECHECK_SECONDS, deadline - elapsed())
-                if left <= 0:
-                    return None
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), left)
-                told.clear()
+        with self._ends.expect(run_id) as told, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if deadline is None else max(0.0, deadline - elapsed())):
+                while True:
+                    record = await self._shown(run_id)
+                    if record is None or record.state.is_done or record.state is TaskState.dead:
+                        return record
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(told.wait(), RECHECK_SECONDS)
+                    told.clear()
+        return None
+
+    async def _shown(self, run_id: str) -> RunRecord | None:
+        """The record of a run that is waited for; asked until the broker has answered."""
+        answer = await self._run(self._asking, scripts.SHOW, (run_id, 1), deadline=None)
+        return read_shown(run_id, answer)
 
     def hear_cancellations(self) -> None:
         self._ends.start()

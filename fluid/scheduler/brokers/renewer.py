@@ -18,6 +18,9 @@ from fluid.scheduler.moves import Renewal
 
 ANSWER_SECONDS = 3.0
 
+MOST_AT_ONCE = 500
+"""Leases in one script call; Lua unpacks only so many."""
+
 
 class RedisRenewer:
     """One round trip renews all the leases of a consumer. Not to be used by two threads at once."""
@@ -31,6 +34,14 @@ class RedisRenewer:
         self, consumer: str, lease: float, about: ConsumerInfo, runs: Sequence[tuple[str, str]]
     ) -> list[Renewal]:
         """Renew the leases of these (token, run id), and say that the consumer is alive."""
+        renewed: list[Renewal] = []
+        for start in range(0, max(1, len(runs)), MOST_AT_ONCE):
+            renewed += self._renew(consumer, lease, about, runs[start : start + MOST_AT_ONCE])
+        return renewed
+
+    def _renew(
+        self, consumer: str, lease: float, about: ConsumerInfo, runs: Sequence[tuple[str, str]]
+    ) -> list[Renewal]:
         arguments: list[Word] = [
             consumer,
             int(lease * 1000),

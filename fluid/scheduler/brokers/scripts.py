@@ -79,13 +79,13 @@ _ENQUEUE_TO = (
 OPEN = Script("open", ("STREAMS",))
 ENQUEUE = Script(
     "enqueue",
-    (*_ENQUEUE_TO, "unique", "run"),
-    ("replayed",),
+    (*_ENQUEUE_TO, "unique", "flush", "run"),
+    ("nonce", "again", "replayed"),
     ("id", "task", "priority", "version", "deliveries", "unique", "group", "due", "message"),
 )
 CLAIM = Script(
     "claim",
-    ("STREAMS", "SCHEDULED", "HELD", "bell", "leases", "claims", "limits", "running", "rate", "run"),
+    ("STREAMS", "SCHEDULED", "HELD", "bell", "books", "leases", "claims", "limits", "running", "rate", "run"),
     ("consumer", "nonce", "slots", "lease", "suspects", "version", "cursor"),
     ("held task",),
 )

@@ -38,7 +38,10 @@ class Inspector(Upkeep):
             logger.warning("the broker at %s is unsafe: %s", self._broker.url, _EXPLAINED[danger])
             self._announcer.announce("broker_unsafe", reason=danger)
         self._known = dangers
-        accepted = (await self._broker.snapshot()).books.accepted
+        self.see_accepted((await self._broker.snapshot()).books.accepted)
+
+    def see_accepted(self, accepted: int) -> None:
+        """The books' total, as an answer told it: it falls only when the broker went back in time."""
         if accepted < self._most_accepted:
             facts = {"before": self._most_accepted, "after": accepted}
             logger.error(

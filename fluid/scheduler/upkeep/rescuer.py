@@ -28,13 +28,17 @@ class Rescuer(Upkeep):
         self._door = door
         self._lease = lease
         self._max_deliveries = max_deliveries
+        self._nonce = ""
 
     async def once(self) -> None:
         if self._broker.connected_for < self._lease / 2:
             return
+        # an answer that was lost is asked for again by its nonce, in the next pass
+        self._nonce = self._nonce or uuid.uuid4().hex[:16]
         rescued = await self._broker.rescue(
-            nonce=uuid.uuid4().hex[:16], interval=self._lease / 3, max_deliveries=self._max_deliveries
+            nonce=self._nonce, interval=self._lease / 3, max_deliveries=self._max_deliveries
         )
+        self._nonce = ""
         for one in rescued:
             self._announce(one)
 

@@ -46,7 +46,9 @@ async def scheduling(
 
 
 @asynccontextmanager
-async def managing(url: str, *tasks: Task, **settings: Any) -> AsyncIterator[tuple[TaskManager, EventRecorder]]:
+async def managing(
+    url: str, *tasks: Task, **settings: Any
+) -> AsyncIterator[tuple[TaskManager, EventRecorder]]:
     """A manager that knows these tasks."""
     manager = TaskManager(broker_url=url, **settings)
     manager.register_from_dict({task.name: task for task in tasks})
@@ -64,6 +66,13 @@ async def eventually(holds: Callable[[], bool], what: str) -> None:
     await poll(look, bool, what, every=0.005)
 
 
+async def slot_taken(consumer: TaskConsumer) -> None:
+    """Return once a run is in a slot, and has had the turns of the loop that it needs to start."""
+    await eventually(lambda: consumer.num_concurrent_tasks == 1, "a run to be claimed")
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 class Gate:
     """Bodies wait at it; the test sees how many do, and opens it."""
 
@@ -74,6 +83,10 @@ class Gate:
     @property
     def waiting(self) -> int:
         return self._waiting
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened.is_set()
 
     async def wait(self) -> None:
         """In a body: until the test opens the gate."""

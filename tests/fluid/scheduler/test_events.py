@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fluid.clock import now
+from fluid.clock import Clock, now
 from fluid.errors import DuplicateHandlerError, UniqueRunError, UnknownEventError
 from fluid.scheduler import (
     EVENTS,
@@ -24,9 +24,11 @@ from fluid.scheduler import (
     TaskState,
     task,
 )
-from fluid.scheduler.moves import Kind, Settlement, Submission
+from fluid.scheduler.brokers.keys import Keys
+from fluid.scheduler.moves import Submission
 from fluid.scheduler.states import TaskPriority
-from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, reasons
+from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, reasons, slot_taken
+from tests.support.queues import OwnQueue
 from tests.support.recorder import EventRecorder
 
 
@@ -121,7 +123,7 @@ async def test_a_run_that_its_own_process_still_queues_is_told_as_queued_before_
 
         async def slow_to_answer(*args: Any, **kwargs: Any) -> Any:
             answer = await enqueue(*args, **kwargs)
-            await eventually(lambda: consumer.num_concurrent_tasks == 1, "the run to be claimed")
+            await slot_taken(consumer)
             return answer
 
         monkeypatch.setattr(consumer.broker, "enqueue", slow_to_answer)
@@ -134,6 +136,7 @@ async def test_a_run_that_its_own_process_still_queues_is_told_as_queued_before_
 async def test_ten_thousand_runs_of_one_process_are_each_told_in_order(broker_url: str) -> None:
     order: defaultdict[str, list[str]] = defaultdict(list)
     ended = asyncio.Event()
+    left = 10_000
 
     def note(event: Event) -> None:
         assert event.run is not None
@@ -146,7 +149,6 @@ async def test_ten_thousand_runs_of_one_process_are_each_told_in_order(broker_ur
         if not left:
             ended.set()
 
-    left = 10_000
     async with consuming(broker_url, idle) as (consumer, _):
         consumer.dispatcher.unregister_handler("*.recorder")
         for name in ("queue", "queued", "start"):
@@ -223,8 +225,12 @@ async def test_every_run_of_a_batch_is_told_as_what_became_of_it(broker_url: str
     async def numbered(ctx: TaskRun) -> None: ...
 
     async with managing(broker_url, numbered) as (manager, heard):
-        with pytest.raises(UniqueRunError):
-            await manager.queue_many(numbered, [{"n": 1}, {"n": 1}, {"n": 2}])
+        runs = await manager.queue_many(numbered, [{"n": 1}, {"n": 1}, {"n": 2}])
+        assert [(run.state, run.reason) for run in runs] == [
+            (TaskState.queued, ""),
+            (TaskState.init, "unique"),
+            (TaskState.queued, ""),
+        ]
         assert [len(heard.of(name)) for name in ("queue", "queued", "refused")] == [3, 2, 1]
         assert (await manager.broker.snapshot()).ready == 2
 
@@ -247,7 +253,13 @@ async def test_parameters_that_fit_no_more_make_the_run_dead(broker_url: str) ->
 
 
 def _submission(**changes: Any) -> Submission:
-    given = {"id": "odd", "task": "idle", "priority": TaskPriority.medium, "message": b"{}", "version": 1}
+    given: dict[str, Any] = {
+        "id": "odd",
+        "task": "idle",
+        "priority": TaskPriority.medium,
+        "message": b"{}",
+        "version": 1,
+    }
     return Submission(**(given | changes))
 
 
@@ -333,24 +345,27 @@ async def test_a_run_lost_too_often_is_dead_and_told_so(broker_url: str) -> None
     assert (dead.reason, dead.owner) == ("lost_too_often", "ghost")
 
 
-async def test_an_outcome_that_comes_too_late_is_told_as_stale(broker_url: str) -> None:
+async def test_an_outcome_that_comes_too_late_is_told_as_stale(broker_queue: OwnQueue) -> None:
     gate = Gate()
 
     @task
     async def overtaken(ctx: TaskRun) -> None:
-        await gate.wait()
+        if ctx.attempt == 1:
+            await gate.wait()
 
-    async with consuming(broker_url, overtaken) as (consumer, heard):
+    async with consuming(broker_queue.url, overtaken) as (consumer, heard):
         run = await consumer.queue(overtaken)
         await gate.wait_for()
-        (attempt,) = consumer._slots.attempts
-        await consumer.broker.settle(
-            [Settlement(attempt.claimed.code, attempt.claimed.entry, run.id, Kind.aborted, reason="cancelled")]
-        )
+        with broker_queue.server.client() as client:
+            leases = Keys(broker_queue.name)["leases"]
+            client.zadd(leases, dict.fromkeys(client.zrange(leases, 0, -1), 1))
+        (rescued,) = await consumer.broker.rescue(nonce="test", interval=0, max_deliveries=5)
+        assert rescued.record.id == run.id
         gate.open()
         stale = await heard.wait_for("stale", run.id)
         assert stale.reason == "success"
-        assert heard.of("end", run.id) == []
+        await heard.wait_for("end", run.id)
+        assert len(heard.of("end", run.id)) == 1
 
 
 async def test_an_event_told_with_a_reason_has_one_that_the_table_publishes(broker_url: str) -> None:
@@ -428,7 +443,7 @@ async def test_trouble_of_a_handler_is_told_at_most_once_a_second_and_never_to_i
     assert "handler_failed" not in told_to_itself
 
 
-class _SetClock:
+class _SetClock(Clock):
     seconds = 0.0
 
     def elapsed(self) -> float:

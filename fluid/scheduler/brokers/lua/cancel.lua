@@ -17,6 +17,7 @@ if A.only == 'dead' and at ~= 'dead' or A.only == 'waiting' and (running or at =
   return {now, 'elsewhere', {}}
 end
 
+pass_when_full()
 if at_stream(at) then
   if running then
     call('SADD', K.cancelled, A.id)
@@ -32,6 +33,7 @@ elseif at == 'held' then
 else
   call('ZREM', K[at .. '_' .. m.priority], m.id)
 end
+call('SREM', K.cancelled, A.id)
 keep(m, 'aborted')
 finish(m, 'aborted', 'cancel', A.reason, '', A.ttl)
 call('HINCRBY', K.books, 'aborted', 1)

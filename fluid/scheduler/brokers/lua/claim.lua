@@ -1,13 +1,14 @@
 -- claim: as many runs as there are free slots, most urgent first, under a lease for this consumer.
--- KEYS: STREAMS, SCHEDULED, HELD, bell, leases, claims, limits, running, rate, run
+-- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, limits, running, rate, run
 -- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, names of (held task)
--- RETURNS: now, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held tasks
+-- RETURNS: now, the total of accepted runs, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held tasks
 --   after the cursor, runs moved aside by a limit (why, fields), then each run: stream code, entry id, fields.
 -- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
 
 local now = clock()
 local kept = call('HMGET', K.claims, A.consumer, '*paused')
-if kept[1] == 'stopping' or kept[2] then return {now, -1, 0, {}, {}} end
+local accepted = tonumber(call('HGET', K.books, 'accepted') or 0)
+if kept[1] == 'stopping' or kept[2] then return {now, accepted, -1, 0, {}, {}} end
 
 local runs, leases, tokens, aside = {}, {}, {}, {}
 local free = tonumber(A.slots)
@@ -188,4 +189,4 @@ end
 -- It will not wait: whatever is left, or falls due, needs another one awake.
 local more = free <= 0 or looks <= 0
 if more then ring() end
-return {now, next_due, more and 1 or 0, names, aside, unpack(runs)}
+return {now, accepted, next_due, more and 1 or 0, names, aside, unpack(runs)}

@@ -1,15 +1,20 @@
 -- enqueue: runs into the queue, ready or scheduled, each unless its id or its unique key is taken.
--- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, run
--- ARGV: replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
--- RETURNS: now, then for each run 1 accepted, 0 already here, or the id of the run that has its unique key.
--- TWICE: a run id is accepted once while its record lives.
+-- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, flush, run
+-- ARGV: nonce, again, replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
+-- RETURNS: now, then for each run 1 ready, 2 scheduled, 0 already here, or the id of the run that has its unique key.
+-- TWICE: a run id is accepted once while its record lives; the answer is kept for a minute with its nonce, and told
+--   again to whoever asks again.
 
 local now = clock()
+local kept = A.again == '1' and call('GET', K.flush .. A.nonce)
+if kept then return cmsgpack.unpack(kept) end
+
 local answer = {now}
 local accepted, ready = 0, false
 local records = {}
 for i = REST + 1, #ARGV, 9 do records[#records + 1] = K.run .. ARGV[i] end
 local all_new = call('EXISTS', unpack(records)) == 0
+local seen = {}
 
 for i = REST + 1, #ARGV, 9 do
   local m = {
@@ -21,20 +26,15 @@ for i = REST + 1, #ARGV, 9 do
   elseif string.sub(due, 1, 1) == '+' then due = now + string.sub(due, 2)
   else due = tonumber(due) end
   local verdict = 1
-  if not all_new and call('EXISTS', K.run .. m.id) == 1 then
+  if seen[m.id] or not all_new and call('EXISTS', K.run .. m.id) == 1 then
     verdict = 0
   elseif m.unique ~= '' then
-    local owner = call('HGET', K.unique, m.unique)
-    local where = owner and call('HGET', K.run .. owner, 'at')
-    if where and where ~= 'dead' and where ~= 'success' and where ~= 'failure' and where ~= 'aborted' then
-      verdict = owner
-    else
-      call('HSET', K.unique, m.unique, m.id)
-    end
+    verdict = take_unique(m.unique, m.id) or 1
   end
   if verdict == 1 then
     accepted = accepted + 1
-    if accept(m, due, now) then ready = true end
+    seen[m.id] = true
+    if accept(m, due, now) then ready = true else verdict = 2 end
   end
   answer[#answer + 1] = verdict
 end
@@ -44,4 +44,5 @@ if accepted > 0 then
   if A.replayed == '1' then call('HINCRBY', K.books, 'replayed', accepted) end
 end
 if ready then ring() end
+call('SET', K.flush .. A.nonce, cmsgpack.pack(answer), 'PX', 60000)
 return answer

@@ -15,6 +15,10 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- A full server refuses a script whose first write may take memory. A move that keeps runs alive or ends
+-- them has to pass, so it begins with a write that takes none.
+local function pass_when_full() call('ZREM', K.leases, '') end
+
 local function map(flat)
   local m = {}
   for i = 1, #flat, 2 do m[flat[i]] = flat[i + 1] end
@@ -85,7 +89,7 @@ end
 local function hold(m, why)
   keep(m, 'held')
   local since = string.format('%013d', m.ready)
-  call('HSET', K.run .. m.id, 'why', why, 'since', since, 'reason', string.match(why, '^%S+'))
+  call('HSET', K.run .. m.id, 'why', why, 'since', since, 'reason', string.match(why, '^%S*'))
   call('ZADD', K['held_' .. m.priority], 0, m.task .. '\0' .. why .. '\0' .. since .. '\0' .. m.id)
 end
 
@@ -137,6 +141,17 @@ local function accept(m, due, now)
     put('r' .. m.priority, m)
     return true
   end
+end
+
+-- A unique key is free, ours, or that of an open run, which is answered. One whose run is final, dead or
+-- without a record is taken over.
+local function take_unique(unique, id)
+  local owner = call('HGET', K.unique, unique)
+  local at = owner and call('HGET', K.run .. owner, 'at')
+  if at and owner ~= id and at ~= 'dead' and at ~= 'success' and at ~= 'failure' and at ~= 'aborted' then
+    return owner
+  end
+  call('HSET', K.unique, unique, id)
 end
 
 local function free_unique(unique, id)

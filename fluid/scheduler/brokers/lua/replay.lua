@@ -1,7 +1,7 @@
 -- replay: a dead run is ready again, as itself, with all its attempts before it.
 -- KEYS: STREAMS, DEAD, bell, books, unique, run
 -- ARGV: id, nonce
--- RETURNS: now, replayed | unique (its unique key is taken) | elsewhere (it is not dead) | unknown.
+-- RETURNS: now, replayed | unique (its unique key is taken, by that run) | elsewhere (it is not dead) | unknown.
 -- TWICE: the nonce is kept in the record, and is told again that it did.
 
 local now = clock()
@@ -10,7 +10,8 @@ if not m.at then return {now, 'unknown'} end
 if m.replay == A.nonce then return {now, 'replayed'} end
 if m.at ~= 'dead' then return {now, 'elsewhere'} end
 if m.unique and m.unique ~= '' then
-  if call('HSETNX', K.unique, m.unique, m.id) == 0 then return {now, 'unique'} end
+  local owner = take_unique(m.unique, m.id)
+  if owner then return {now, 'unique', owner} end
 end
 call('ZREM', K['dead_' .. m.priority], m.id)
 take(m.id)

@@ -9,6 +9,7 @@ local kept = call('HMGET', K.upkeep, 'rescued', 'rescue_nonce', 'rescue_answer')
 if kept[2] == A.nonce then return cmsgpack.unpack(kept[3]) end
 if kept[1] and now - kept[1] < tonumber(A.interval) then return {now} end
 
+pass_when_full()
 local answer = {now}
 for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, A.count)) do
   local code, entry = string.match(token, '^(%a%a)/(.+)$')
@@ -24,7 +25,7 @@ for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, 
     if call('SREM', K.cancelled, m.id) == 1 then
       fate = 'aborted'
       keep(m, fate)
-      finish(m, fate, token, 'cancelled', '', A.ttl)
+      finish(m, fate, 'cancel', 'cancelled', '', A.ttl)
       call('HINCRBY', K.books, fate, 1)
     elseif m.losses >= (tonumber(m.deliveries) or tonumber(A.max_deliveries)) then
       fate = 'dead'

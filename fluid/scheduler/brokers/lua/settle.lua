@@ -13,10 +13,11 @@ for i = REST + 1, #ARGV, WIDTH do
   ids[#ids + 1] = ARGV[i + 2]
 end
 local leased = call('ZMSCORE', K.leases, unpack(tokens))
+pass_when_full()
 local waited = call('EXISTS', K.waited) == 1 and call('ZMSCORE', K.waited, unpack(ids)) or {}
 
 local limited = call('EXISTS', K.limits) == 1
-local gone, counts, freed = {}, {}, {}
+local gone, counts, freed, ended, done = {}, {}, {}, {}, {}
 
 local function end_run(i, n, kind)
   local record = K.run .. ids[n]
@@ -57,14 +58,19 @@ end
 for n = 1, #tokens do
   local i = REST + 1 + (n - 1) * WIDTH
   local kind = ARGV[i + 3]
-  if leased[n] then
-    leased[n] = false
+  if done[tokens[n]] then
+    answer[#answer + 1] = 1
+  elseif leased[n] then
+    done[tokens[n]] = true
     local final = kind == 'success' or kind == 'failure' or kind == 'aborted'
     if limited then free_place(read_entry(ARGV[i], ARGV[i + 1])) end
     if final then end_run(i, n, kind) else move_run(i, n, kind) end
-    if waited[n] and (final or kind == 'dead') then
-      call('ZREM', K.waited, ids[n])
-      call('PUBLISH', K.done, ids[n])
+    if final or kind == 'dead' then
+      ended[#ended + 1] = ids[n]
+      if waited[n] then
+        call('ZREM', K.waited, ids[n])
+        call('PUBLISH', K.done, ids[n])
+      end
     end
     local code = ARGV[i]
     gone[code] = gone[code] or {}
@@ -82,10 +88,14 @@ for code, entries in pairs(gone) do
 end
 if #freed > 0 then
   call('ZREM', K.leases, unpack(freed))
-  if call('EXISTS', K.cancelled) == 1 then call('SREM', K.cancelled, unpack(ids)) end
+  -- the wish to cancel a run stands until it has ended
+  if #ended > 0 and call('EXISTS', K.cancelled) == 1 then call('SREM', K.cancelled, unpack(ended)) end
 end
 for kind, count in pairs(counts) do call('HINCRBY', K.books, kind, count) end
 if counts.failure then
-  for _ = 1, call('ZCARD', K.failed) - A.bound do call('DEL', K.run .. call('ZPOPMIN', K.failed)[1]) end
+  for _ = 1, call('ZCARD', K.failed) - A.bound do
+    local record = K.run .. call('ZPOPMIN', K.failed)[1]
+    if call('HGET', record, 'at') == 'failure' then call('DEL', record) end
+  end
 end
 return answer

@@ -23,7 +23,7 @@ ABOUT = ConsumerInfo(name="ann", slots=4, busy=1, version="0.1.0", tasks=("greet
 
 def submission(run_id: str, priority: TaskPriority = MEDIUM, **about: Any) -> Submission:
     """A run of `greet`, unless told otherwise."""
-    told = {"task": "greet", "message": b'{"params":{}}', "version": 1} | about
+    told: dict[str, Any] = {"task": "greet", "message": b'{"params":{}}', "version": 1} | about
     return Submission(id=run_id, priority=priority, **told)
 
 
@@ -58,7 +58,7 @@ class Desk:
 
     async def claim(self, slots: int = 1, consumer: str = "ann", **how: Any) -> Claim:
         """A claim that does not wait, unless told otherwise."""
-        told = {"lease": 30.0, "wait": 0.0, "suspects": 1, "cursor": "", "held": ()} | how
+        told: dict[str, Any] = {"lease": 30.0, "wait": 0.0, "suspects": 1, "cursor": "", "held": ()} | how
         return await self.broker.claim(consumer, slots, **told)
 
     async def take(self, slots: int = 1, consumer: str = "ann", **how: Any) -> list[Claimed]:
@@ -83,7 +83,7 @@ class Desk:
 
     async def rescue(self, **how: Any) -> list[Rescued]:
         """A pass that is not turned away because of another one."""
-        told = {"nonce": uuid4().hex[:16], "interval": 0.0, "max_deliveries": 5} | how
+        told: dict[str, Any] = {"nonce": uuid4().hex[:16], "interval": 0.0, "max_deliveries": 5} | how
         return await self.broker.rescue(**told)
 
     async def lose(self, *claimed: Claimed, **how: Any) -> list[Rescued]:
@@ -109,7 +109,7 @@ class Desk:
     async def state(self, run_id: str) -> TaskState | None:
         """Where a run stands; None when nothing is kept of it."""
         record = await self.broker.get_run(run_id)
-        return record and record.state
+        return None if record is None else record.state
 
     async def balanced(self) -> Snapshot:
         """The queue as it is now, and its books balance."""
@@ -124,16 +124,6 @@ class Desk:
             return [run_id for run_id in run_ids if await self.broker.get_run(run_id) is not None]
 
         await poll(kept, lambda left: not left, "records to expire")
-
-    async def pause(self) -> None:
-        """Claims answer nothing from now on."""
-        with self.own.server.client() as client:
-            client.hset(self.keys["claims"], "*paused", "1")
-
-    async def go_on(self) -> None:
-        """Claims answer again."""
-        with self.own.server.client() as client:
-            client.hdel(self.keys["claims"], "*paused")
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluid.scheduler.moves import Kind, Refusal
+from fluid.scheduler.moves import Claimed, Kind, Refusal
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, ids, submission
 
@@ -29,7 +29,7 @@ async def test_a_run_id_is_accepted_once_within_one_batch(desk: Desk) -> None:
 @pytest.mark.parametrize("kind", [Kind.success, Kind.failure, Kind.aborted, Kind.held, Kind.dead, Kind.retry])
 async def test_a_run_id_is_taken_as_long_as_its_record_lives(desk: Desk, kind: Kind) -> None:
     await desk.queue("a")
-    assert await desk.settle(await desk.take_one(), kind, delay=LONG)
+    assert await desk.settle(await desk.take_one(), kind, reason="unknown_task", delay=LONG)
     assert (await desk.submit(submission("a"))).verdicts == [Refusal("already_queued", "a")]
     assert (await desk.balanced()).books.accepted == 1
 
@@ -102,7 +102,7 @@ async def test_no_run_comes_before_it_is_due_by_the_brokers_clock(desk: Desk) ->
         *(submission(f"delay-{n}", delay=n / 100) for n in range(1, 21)),
         *(submission(f"at-{n}", at=start + 10 * n + 5) for n in range(1, 21)),
     )
-    taken = []
+    taken: list[Claimed] = []
     wait = 0.0
     while len(taken) < 40:
         claim = await desk.claim(100, wait=wait)
@@ -196,7 +196,7 @@ async def test_a_late_end_does_not_free_the_key_of_the_next_owner(desk: Desk) ->
     await desk.queue("first", unique="key")
     assert await desk.settle(await desk.take_one(), Kind.dead)
     await desk.queue("second", unique="key")
-    assert await desk.broker.cancel("first", only=TaskState.dead) == "ended"
+    assert await desk.broker.cancel("first", only="dead") == "ended"
     assert await refused(desk, "third") == [Refusal("unique", "second")]
 
 

@@ -1,0 +1,320 @@
+"""A claim hands out as many runs as there are free slots, most urgent first, each to one consumer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fluid.scheduler.moves import Kind
+from fluid.scheduler.states import TaskPriority, TaskState
+from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, ids, submission
+
+
+@pytest.mark.parametrize("slots", [1, 3, 7, 100])
+async def test_a_claim_takes_no_more_than_its_slots(desk: Desk, slots: int) -> None:
+    for priority in (LOW, MEDIUM, HIGH):
+        await desk.queue(*(f"{priority}-{n}" for n in range(3)), priority=priority)
+    claim = await desk.claim(slots)
+    assert len(claim.runs) == min(slots, 9)
+    assert claim.filled is (slots <= 9)
+    snapshot = await desk.balanced()
+    assert (snapshot.running, snapshot.ready) == (len(claim.runs), 9 - len(claim.runs))
+
+
+async def fill_every_lane(desk: Desk, priority: TaskPriority) -> None:
+    """A suspect, a returned run, a held one and two ready ones."""
+    names = [f"{lane}-{priority}" for lane in ("suspect", "returned", "held")]
+    await desk.queue(*names, priority=priority)
+    suspect, returned, held = await desk.take(3)
+    await desk.lose(suspect)
+    await desk.lose(await desk.take_one())
+    assert await desk.settle(returned, Kind.interrupted)
+    assert await desk.settle(held, Kind.held, reason="unknown_task")
+    await desk.queue(f"ready-{priority}-1", f"ready-{priority}-2", priority=priority)
+
+
+async def test_all_lanes_together_hold_to_slots_and_priority(desk: Desk) -> None:
+    for priority in (LOW, MEDIUM, HIGH):
+        await fill_every_lane(desk, priority)
+    claims = [await desk.take(2, held=["greet"]) for _ in range(8)]
+    assert [len(claim) for claim in claims] == [2] * 7 + [1]
+    lanes = ["held", "suspect", "returned", "ready", "ready"]
+    assert [run.id.split("-")[0] for claim in claims for run in claim] == lanes * 3
+    assert [run.priority for claim in claims for run in claim] == [HIGH] * 5 + [MEDIUM] * 5 + [LOW] * 5
+
+
+async def test_a_higher_priority_comes_first_even_when_all_are_full(desk: Desk) -> None:
+    for priority in (LOW, MEDIUM, HIGH):
+        await desk.queue(*(f"{priority}-{n}" for n in range(20)), priority=priority)
+    order = [run.priority for _ in range(12) for run in await desk.take(5)]
+    assert order == [HIGH] * 20 + [MEDIUM] * 20 + [LOW] * 20
+
+
+async def test_a_returned_run_of_a_lower_priority_waits_for_ready_ones_of_a_higher(desk: Desk) -> None:
+    await desk.queue("low", priority=LOW)
+    assert await desk.settle(await desk.take_one(), Kind.interrupted)
+    await desk.queue("high", priority=HIGH)
+    assert ids(await desk.take()) == ["high"]
+    assert ids(await desk.take()) == ["low"]
+
+
+async def test_a_returned_run_comes_before_ready_ones(desk: Desk) -> None:
+    await desk.queue("a", "b", "c", "d")
+    lost, handed_back = await desk.take(2)
+    assert await desk.settle(handed_back, Kind.interrupted)
+    await desk.lose(lost)
+    assert ids(await desk.take(10)) == ["b", "a", "c", "d"]
+
+
+async def test_a_claimed_run_belongs_to_one_consumer(desk: Desk) -> None:
+    await desk.queue(*"abcdef")
+    claims = await asyncio.gather(*(desk.take(4, consumer) for consumer in ("ann", "bob", "cleo")))
+    assert sorted(run.id for claim in claims for run in claim) == list("abcdef")
+
+
+async def test_the_token_is_the_lane_and_the_entry(desk: Desk) -> None:
+    await desk.queue("a", priority=HIGH)
+    run = await desk.take_one()
+    assert run.token == f"rh/{run.entry}"
+    with desk.own.server.client() as client:
+        assert client.zscore(desk.keys["leases"], run.token) is not None
+        assert client.xrange(desk.keys["stream_rh"], run.entry, run.entry)
+        (pending,) = client.xpending_range(desk.keys["stream_rh"], "fluid", run.entry, run.entry, 1)
+    assert pending["consumer"] == b"ann"
+
+
+async def test_every_delivery_has_a_token_of_its_own(desk: Desk) -> None:
+    await desk.queue("a")
+    tokens = set()
+    for kind in (Kind.interrupted, Kind.retry, Kind.interrupted):
+        run = await desk.take_one()
+        tokens.add(run.token)
+        assert await desk.settle(run, kind)
+    await desk.lose(run := await desk.take_one())
+    tokens |= {run.token, (await desk.take_one()).token}
+    assert len(tokens) == 5
+
+
+async def test_a_claimed_run_is_running_under_a_lease(desk: Desk) -> None:
+    await desk.queue("a")
+    claim = await desk.claim(1, "ann", lease=12.5)
+    record = await desk.broker.get_run("a")
+    assert record is not None
+    assert (record.state, record.owner) == (TaskState.running, "ann")
+    assert record.lease_until == claim.now + 12500
+
+
+async def test_waiting_is_counted_from_ready_and_a_delay_is_not_waiting(desk: Desk) -> None:
+    await desk.queue("a", delay=0.02)
+    while not (claim := await desk.claim(wait=0.01)).runs:
+        continue
+    (run,) = claim.runs
+    assert run.ready == run.queued + 20
+    assert run.waited == (claim.now - run.ready) / 1000 >= 0
+
+
+async def test_coming_back_does_not_restart_the_wait(desk: Desk) -> None:
+    await desk.queue("a")
+    first = await desk.take_one()
+    assert await desk.settle(first, Kind.interrupted)
+    assert (await desk.take_one()).ready == first.ready
+
+
+# -- suspects ------------------------------------------------------------------------------
+
+
+async def test_suspects_come_one_at_a_time(desk: Desk) -> None:
+    await desk.queue(*"abc", priority=HIGH)
+    await desk.lose(*await desk.take(3))
+    await desk.lose(*await desk.take(3))
+    await desk.queue("innocent", priority=LOW)
+    runs = await desk.take(10)
+    assert ids(runs) == ["a", "innocent"]
+    assert [run.suspect for run in runs] == [True, False]
+    assert await desk.take(10, suspects=0) == []
+    assert ids(await desk.take(10, "bob")) == ["b"]
+
+
+async def test_a_run_lost_once_is_no_suspect(desk: Desk) -> None:
+    await desk.queue("a")
+    await desk.lose(await desk.take_one())
+    (run,) = await desk.take(1, suspects=0)
+    assert (run.losses, run.suspect) == (1, False)
+
+
+async def test_a_suspect_that_has_to_wait_does_not_stop_others_of_its_priority(desk: Desk) -> None:
+    await desk.queue("suspect", priority=HIGH)
+    await desk.lose_times("suspect", 2)
+    await desk.queue("a", priority=HIGH)
+    assert ids(await desk.take(10, suspects=0)) == ["a"]
+    assert (await desk.balanced()).ready == 1
+
+
+# -- scheduled -----------------------------------------------------------------------------
+
+
+async def test_a_claim_makes_due_runs_ready_in_the_order_they_fell_due(desk: Desk) -> None:
+    await desk.queue(*"abc")
+    a, b, c = await desk.take(3)
+    for run, delay in ((c, 0.001), (a, 0.002), (b, 0.003)):
+        assert await desk.settle(run, Kind.retry, delay=delay)
+    taken: list[str] = []
+    while len(taken) < 3:
+        claim = await desk.claim(3, wait=0.01)
+        taken += ids(claim.runs)
+    assert taken == ["c", "a", "b"]
+
+
+async def test_more_due_runs_than_one_claim_makes_ready_are_told_as_due_now(desk: Desk) -> None:
+    names = [f"run-{n:03}" for n in range(250)]
+    await desk.queue(*names)
+    for run in await desk.take(250):
+        assert await desk.settle(run, Kind.retry)
+    first = await desk.claim(1)
+    assert first.next_due == 0
+    assert (await desk.balanced()).scheduled == 150
+    taken = ids(first.runs)
+    while claimed := await desk.take(100):
+        taken += ids(claimed)
+    assert taken == names
+
+
+# -- held ----------------------------------------------------------------------------------
+
+
+async def hold(
+    desk: Desk, *names: str, task: str = "greet", version: int = 1, why: str = "unknown_task"
+) -> None:
+    await desk.queue(*names, task=task, version=version)
+    for run in await desk.take(len(names)):
+        assert await desk.settle(run, Kind.held, reason=why)
+
+
+async def test_held_runs_are_never_seen_by_who_does_not_name_their_task(desk: Desk) -> None:
+    await hold(desk, "a", "b", task="rare")
+    for held in ((), ("greet",), ("rar",), ("rare2",)):
+        claim = await desk.claim(10, held=held)
+        assert claim.runs == []
+        assert claim.held_tasks == ("rare",)
+    assert (await desk.balanced()).held == 2
+
+
+async def test_held_runs_come_first_to_who_names_their_task(desk: Desk) -> None:
+    await hold(desk, "a", "b", "c", task="rare")
+    await desk.queue("d")
+    claim = await desk.claim(3, held=["other", "rare"])
+    assert ids(claim.runs) == ["a", "b", "c"]
+    assert ids(await desk.take(3, held=["rare"])) == ["d"]
+    assert (await desk.balanced()).held == 0
+
+
+async def test_a_held_run_does_not_bounce(desk: Desk) -> None:
+    await hold(desk, "a", task="rare")
+    for _ in range(20):
+        assert (await desk.claim(10)).runs == []
+    (run,) = await desk.take(1, held=["rare"])
+    assert (run.failures, run.losses) == (0, 0)
+    assert await desk.settle(run)
+
+
+async def test_held_runs_of_a_higher_priority_come_first(desk: Desk) -> None:
+    for name, priority in (("low", LOW), ("high", HIGH)):
+        await desk.queue(name, priority=priority, task="rare")
+        assert await desk.settle(await desk.take_one(), Kind.held, reason="unknown_task")
+    assert ids(await desk.take(2, held=["rare"])) == ["high", "low"]
+
+
+async def test_a_newer_message_stays_held_for_a_consumer_that_can_read_it(desk: Desk) -> None:
+    await hold(desk, "newer", version=2, why="newer_message")
+    await hold(desk, "unknown")
+    assert ids(await desk.take(10, held=["greet"])) == ["unknown"]
+    assert await desk.take(10, held=["greet"]) == []
+    record = await desk.broker.get_run("newer")
+    assert record is not None
+    assert (record.state, record.reason, record.version) == (TaskState.held, "newer_message", 2)
+
+
+async def test_one_newer_message_does_not_stand_before_others(desk: Desk) -> None:
+    await hold(desk, "newer", version=2, why="newer_message")
+    await hold(desk, "a", "b")
+    assert [ids(await desk.take(1, held=["greet"])) for _ in range(2)] == [["a"], ["b"]]
+
+
+async def test_every_task_with_held_runs_is_named_sooner_or_later(desk: Desk) -> None:
+    tasks = {f"task-{n:02}" for n in range(30)}
+    await desk.submit(*(submission(f"run-{task}", task=task) for task in sorted(tasks)))
+    for run in await desk.take(30):
+        assert await desk.settle(run, Kind.held, reason="unknown_task")
+    named: set[str] = set()
+    cursor = ""
+    for _ in range(30):
+        told = (await desk.claim(1, cursor=cursor)).held_tasks
+        named |= set(told)
+        cursor = told[-1]
+    assert named == tasks
+
+
+# -- paused, stopped -----------------------------------------------------------------------
+
+
+async def test_a_paused_queue_hands_out_nothing_until_it_goes_on(desk: Desk) -> None:
+    await desk.queue("a")
+    await hold(desk, "held", task="rare")
+    await desk.broker.pause()
+    assert (await desk.claim(10, held=["rare"])).runs == []
+    assert (await desk.balanced()).paused is True
+    await desk.broker.resume()
+    assert (await desk.balanced()).paused is False
+    assert len(await desk.take(10, held=["rare"])) == 1
+
+
+async def test_a_stopped_consumer_gets_nothing_and_others_do(desk: Desk) -> None:
+    await desk.queue("a")
+    await desk.broker.stop_claiming("ann")
+    assert await desk.take(10, "ann") == []
+    assert ids(await desk.take(10, "bob")) == ["a"]
+
+
+# -- the bell ------------------------------------------------------------------------------
+
+
+async def test_who_waits_at_the_bell_is_woken_by_a_run(desk: Desk) -> None:
+    waiting = asyncio.create_task(desk.take(1, wait=LONG))
+    await desk.queue("a")
+    assert ids(await waiting) == ["a"]
+
+
+async def test_a_full_consumer_rings_for_the_next_one(desk: Desk) -> None:
+    await desk.queue("a", "b")
+    assert ids(await desk.take(1, wait=LONG)) == ["a"]
+    assert ids(await desk.take(1, "bob", wait=LONG)) == ["b"]
+
+
+@pytest.mark.parametrize("kind", [Kind.interrupted, Kind.retry, Kind.held])
+async def test_who_waits_at_the_bell_is_woken_by_what_comes_back(desk: Desk, kind: Kind) -> None:
+    await desk.queue("a")
+    run = await desk.take_one()
+    assert (await desk.take(1, wait=0.001)) == []
+    async with asyncio.timeout(20):
+        waiting = asyncio.create_task(desk.claim(1, wait=LONG))
+        assert await desk.settle(run, kind, reason="unknown_task")
+        claim = await waiting
+    assert ids(claim.runs) == ([] if kind is Kind.held else ["a"])
+
+
+async def test_who_waits_at_the_bell_is_woken_by_the_rescuer(desk: Desk) -> None:
+    await desk.queue("a")
+    run = await desk.take_one()
+    assert (await desk.take(1, wait=0.001)) == []
+    waiting = asyncio.create_task(desk.take(1, "bob", wait=LONG))
+    await desk.lose(run)
+    assert ids(await waiting) == ["a"]
+
+
+async def test_stopping_ends_the_wait_at_the_bell(desk: Desk) -> None:
+    waiting = asyncio.create_task(desk.take(1, "ann", wait=LONG))
+    while not waiting.done():
+        await desk.broker.stop_claiming("ann")
+        await asyncio.wait({waiting}, timeout=0.02)
+    assert await waiting == []

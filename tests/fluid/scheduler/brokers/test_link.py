@@ -1,0 +1,376 @@
+"""The broker goes away and comes back: said once, tried again without haste, and nothing is sent unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from fluid.clock import elapsed
+from fluid.errors import BrokerError, BrokerUnavailableError
+from fluid.scheduler.brokers import link, scripts
+from fluid.scheduler.brokers.link import FIRST_PAUSE, LONGEST_PAUSE, pause_before
+from fluid.scheduler.brokers.redis import RedisBroker
+from fluid.scheduler.moves import Kind, Refusal
+from fluid.scheduler.states import TaskState
+from tests.fluid.scheduler.brokers.desk import Desk, desk_at, ids, outcome, submission
+from tests.support.lifeline import LOOPBACK
+from tests.support.proxy import CuttingProxy
+from tests.support.queues import OwnQueue
+from tests.support.servers import Flavour, RedisServer, queue_url
+from tests.support.waiting import Watch, poll
+
+PATIENCE = 30.0
+
+
+class Witness:
+    """Who is told what happens to a broker."""
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self.said: list[str] = []
+        self.reasons: list[str] = []
+        self.calls: list[tuple[str, str]] = []
+        self._watch = Watch()
+        broker.listeners.lost.append(self._lost)
+        broker.listeners.recovered.append(self._recovered)
+        broker.listeners.command.append(self._called)
+
+    def _lost(self, reason: str) -> None:
+        self.said.append("lost")
+        self.reasons.append(reason)
+
+    def _recovered(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.said.append("recovered")
+
+    def _called(self, move: str, seconds: float, kind: str) -> None:
+        assert seconds >= 0
+        self.calls.append((move, kind))
+        self._watch.changed()
+
+    def count(self, kind: str) -> int:
+        return sum(1 for _, found in self.calls if found == kind)
+
+    async def wait_for(self, kind: str, count: int) -> None:
+        """Return once so many calls ended like this."""
+        await self._watch.until(
+            lambda: self.count(kind) >= count, lambda: f"{count} calls that ended {kind!r}: {self.calls}"
+        )
+
+
+@pytest.fixture
+async def away(broker_queue: OwnQueue, proxied_url: str) -> AsyncIterator[Desk]:
+    """The test's queue, through its proxy."""
+    async with desk_at(proxied_url, broker_queue) as desk:
+        yield desk
+
+
+@pytest.fixture
+def server(flavour: Flavour) -> Iterator[RedisServer]:
+    """A server that the test may hurt."""
+    with RedisServer(flavour) as server:
+        yield server
+
+
+@pytest.fixture
+async def hurt(server: RedisServer) -> AsyncIterator[Desk]:
+    """A queue on the server that the test may hurt."""
+    async with desk_at(server.queue_url("hurt"), OwnQueue(server, "hurt")) as desk:
+        yield desk
+
+
+# -- lost and recovered --------------------------------------------------------------------
+
+
+async def test_an_outage_is_said_once_and_so_is_its_end(away: Desk, proxy: CuttingProxy) -> None:
+    witness = Witness(away.broker)
+    up = [away.broker.up]
+    proxy.refuse()
+    asks = [asyncio.create_task(away.broker.get_run("a")) for _ in range(5)]
+    await witness.wait_for("lost", 8)
+    up.append(away.broker.up)
+    assert witness.said == ["lost"]
+    assert away.broker.connected_for == 0
+    await proxy.accept()
+    assert await asyncio.gather(*asks) == [None] * 5
+    up.append(away.broker.up)
+    assert witness.said == ["lost", "recovered"]
+    assert away.broker.connected_for > 0
+    assert up == [True, False, True]
+
+
+async def test_every_outage_is_said(away: Desk, proxy: CuttingProxy) -> None:
+    witness = Witness(away.broker)
+    for _ in range(3):
+        proxy.drop_all()
+        await away.balanced()
+    assert witness.said == ["lost", "recovered"] * 3
+
+
+async def test_every_call_is_told_with_its_move_and_how_it_went(away: Desk, proxy: CuttingProxy) -> None:
+    await away.balanced()
+    witness = Witness(away.broker)
+    proxy.cut_next_answer(b"EVALSHA")
+    await away.balanced()
+    assert witness.calls == [("snapshot", "lost"), ("snapshot", "")]
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    for attempt in range(1, 200):
+        whole = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
+        pauses = {pause_before(attempt) for _ in range(50)}
+        assert whole / 2 <= min(pauses)
+        assert max(pauses) <= whole
+        assert len(pauses) > 1
+
+
+async def test_a_try_is_one_connection_and_a_deadline_has_few(free_port: int) -> None:
+    connections = 0
+
+    def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    broker = RedisBroker(queue_url("redis", free_port, "nobody"))
+    witness = Witness(broker)
+    async with await asyncio.start_server(close, LOOPBACK, free_port):
+        with pytest.raises(BrokerUnavailableError) as failed:
+            await broker.enqueue([submission("a")], deadline=elapsed() + 1.0)
+    await broker.close()
+    assert failed.value.sent is False  # type: ignore[attr-defined]
+    assert connections == witness.count("lost") == len(witness.calls)
+    # the shortest pauses that there can be: 25, 50, 100, 200, 400, 500 ms
+    assert 2 <= connections <= 6
+    assert witness.said == ["lost"]
+
+
+async def test_every_try_of_a_waiting_consumer_has_its_pause(
+    away: Desk, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[int] = []
+
+    def pause(attempt: int) -> float:
+        paused.append(attempt)
+        return pause_before(attempt) / 100
+
+    monkeypatch.setattr(link, "pause_before", pause)
+    witness = Witness(away.broker)
+    claiming = asyncio.create_task(away.claim(1, wait=PATIENCE))
+    await proxy.wait_for_command("BLPOP")
+    proxy.refuse()
+    await witness.wait_for("lost", 50)
+    await proxy.accept()
+    assert (await claiming).runs == []
+    assert paused == list(range(1, witness.count("lost") + 1))
+
+
+# -- queueing ------------------------------------------------------------------------------
+
+
+async def test_what_was_never_sent_is_said_to_be_not_queued(away: Desk, proxy: CuttingProxy) -> None:
+    proxy.refuse()
+    with pytest.raises(BrokerUnavailableError) as failed:
+        await away.broker.enqueue([submission("a")], deadline=elapsed() + 0.2)
+    assert failed.value.sent is False  # type: ignore[attr-defined]
+    await proxy.accept()
+    assert await away.state("a") is None
+
+
+async def test_what_may_have_been_sent_is_said_to_be_uncertain(away: Desk, proxy: CuttingProxy) -> None:
+    await away.queue("before")
+    proxy.cut_next_answer(scripts.ENQUEUE.sha.encode())
+    with pytest.raises(BrokerUnavailableError) as failed:
+        await away.broker.enqueue([submission("a")], deadline=elapsed())
+    assert failed.value.sent is True  # type: ignore[attr-defined]
+    assert await away.state("a") is TaskState.queued
+    again = await away.submit(submission("a"))
+    assert again.verdicts == [Refusal("already_queued", "a")]
+
+
+async def test_once_sent_it_stays_uncertain_though_later_tries_were_refused(
+    away: Desk, proxy: CuttingProxy
+) -> None:
+    await away.queue("before")
+    away.broker.listeners.lost.append(lambda reason: proxy.refuse())
+    proxy.cut_next_answer(scripts.ENQUEUE.sha.encode())
+    with pytest.raises(BrokerUnavailableError) as failed:
+        await away.broker.enqueue([submission("a")], deadline=elapsed() + 0.5)
+    assert failed.value.sent is True  # type: ignore[attr-defined]
+
+
+async def test_a_long_batch_that_was_queued_in_part_is_said_to_be_uncertain(hurt: Desk) -> None:
+    with hurt.own.server.client() as client:
+        # full after the first part: the second one is turned away
+        hurt.broker.listeners.command.append(lambda *call: client.config_set("maxmemory", "1"))
+        with pytest.raises(BrokerUnavailableError) as failed:
+            await hurt.broker.enqueue([submission(f"run-{n}") for n in range(501)], deadline=elapsed() + 0.2)
+    assert await hurt.state("run-0") is TaskState.queued
+    assert await hurt.state("run-500") is None
+    assert failed.value.sent is True  # type: ignore[attr-defined]
+
+
+# -- a server that has lost its mind -------------------------------------------------------
+
+
+async def test_what_the_queue_stands_on_is_made_again_when_the_server_lost_it(hurt: Desk) -> None:
+    await hurt.queue("a")
+    with hurt.own.server.client() as client:
+        client.flushall()
+    assert (await hurt.balanced()).books.accepted == 0
+    with hurt.own.server.client() as client:
+        client.flushall()
+    assert (await hurt.claim()).runs == []
+    with hurt.own.server.client() as client:
+        client.flushall()
+    await hurt.queue("b")
+    assert ids(await hurt.take(10)) == ["b"]
+    await hurt.balanced()
+
+
+async def test_the_outcome_of_a_run_that_the_server_lost_is_refused(hurt: Desk) -> None:
+    await hurt.queue("a")
+    run = await hurt.take_one()
+    with hurt.own.server.client() as client:
+        client.flushall()
+    assert not await hurt.settle(run)
+    assert hurt.renew(run) == [0]
+    assert (await hurt.balanced()).running == 0
+
+
+async def test_scripts_that_the_server_forgot_are_sent_again(hurt: Desk) -> None:
+    def forget() -> None:
+        with hurt.own.server.client() as client:
+            client.script_flush()
+
+    forget()
+    await hurt.queue("a", "b")
+    forget()
+    a, b = await hurt.take(2, wait=PATIENCE)
+    forget()
+    assert hurt.renew(a, b) == [1, 1]
+    forget()
+    assert await hurt.settle(a)
+    forget()
+    assert (await hurt.balanced()).running == 1
+
+
+async def test_a_restarted_server_keeps_leases_and_tokens(flavour: Flavour) -> None:
+    with RedisServer(flavour, appendonly=True) as server:
+        async with desk_at(server.queue_url("kept"), OwnQueue(server, "kept")) as desk:
+            witness = Witness(desk.broker)
+            await desk.queue("a", "b")
+            run = await desk.take_one()
+            await asyncio.to_thread(server.restart)
+            assert desk.renew(run) == [1]
+            assert await desk.settle(run)
+            assert ids(await desk.take(10)) == ["b"]
+            assert witness.said[:2] == ["lost", "recovered"]
+            assert (await desk.balanced()).books.success == 1
+
+
+async def test_a_server_that_still_loads_is_waited_for(flavour: Flavour) -> None:
+    settings = {"key-load-delay": "30000", "loading-process-events-interval-bytes": "1024"}
+    with RedisServer(flavour, appendonly=True, settings=settings) as server:
+        async with desk_at(server.queue_url("loaded"), OwnQueue(server, "loaded")) as desk:
+            await desk.queue(*(f"run-{n}" for n in range(20)), message=b"x" * 2000, delay=3600.0)
+            with server.client() as client:
+                client.bgrewriteaof()
+                await poll(
+                    lambda: asyncio.to_thread(client.info, "persistence"),
+                    lambda told: not told["aof_rewrite_in_progress"] and not told["aof_rewrite_scheduled"],
+                    "the file to be written anew",
+                )
+            witness = Witness(desk.broker)
+            restarting = asyncio.create_task(asyncio.to_thread(server.restart))
+            while not restarting.done():
+                await desk.state("run-0")
+            await restarting
+            assert (await desk.balanced()).scheduled == 20
+            assert witness.said == ["lost", "recovered"]
+
+
+async def test_a_full_server_takes_no_runs_but_lets_those_it_has_end(hurt: Desk) -> None:
+    await hurt.queue("a", "b", "c", "d", message=b"x" * 1000)
+    a, b = await hurt.take(2)
+    with hurt.own.server.client() as client:
+        client.config_set("maxmemory", "1")
+        try:
+            with pytest.raises(BrokerUnavailableError) as failed:
+                await hurt.broker.enqueue([submission("e")], deadline=elapsed())
+            assert failed.value.sent is False  # type: ignore[attr-defined]
+            assert hurt.renew(a, b) == [1, 1]
+            async with asyncio.timeout(PATIENCE / 3):
+                assert (await hurt.broker.settle([outcome(a), outcome(b, Kind.failure)])).accepted == [
+                    True
+                ] * 2
+                assert ids(await hurt.take(1)) == ["c"]
+        finally:
+            client.config_set("maxmemory", "0")
+    assert (await hurt.balanced()).books.accepted == 4
+
+
+# -- traps of the client library -----------------------------------------------------------
+
+
+async def test_a_call_whose_answer_is_lost_was_sent_once(away: Desk, proxy: CuttingProxy) -> None:
+    await away.queue("before")
+    sent = proxy.commands["EVALSHA"]
+    proxy.cut_next_answer(scripts.ENQUEUE.sha.encode())
+    with pytest.raises(BrokerUnavailableError):
+        await away.broker.enqueue([submission("a")], deadline=elapsed())
+    assert proxy.cuts == 1
+    assert proxy.commands["EVALSHA"] == sent + 1
+
+
+async def test_a_call_that_is_never_answered_was_sent_once(server: RedisServer) -> None:
+    async with CuttingProxy(server.port) as proxy:
+        url = queue_url(server.flavour, proxy.port, "silent")
+        async with desk_at(url, OwnQueue(server, "silent")) as desk:
+            server.pause()
+            try:
+                with pytest.raises(BrokerUnavailableError) as failed:
+                    await desk.broker._asking.call("INCR", "{silent}:probe", timeout=0.2)
+            finally:
+                server.resume()
+            assert failed.value.sent is True  # type: ignore[attr-defined]
+            assert proxy.commands["INCR"] == 1
+
+
+@pytest.mark.slow
+async def test_a_wait_longer_than_the_librarys_socket_timeout_is_sent_once(
+    away: Desk, proxy: CuttingProxy
+) -> None:
+    assert (await away.claim(1, wait=6.0)).runs == []
+    assert proxy.commands["BLPOP"] == 1
+
+
+async def test_hundreds_may_ask_at_once(away: Desk, proxy: CuttingProxy) -> None:
+    await away.queue("a")
+    before = proxy.connections
+    records = await asyncio.gather(*(away.broker.get_run("a") for _ in range(300)))
+    assert [record.state for record in records if record] == [TaskState.queued] * 300
+    assert proxy.connections == before
+
+
+async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(away: Desk, proxy: CuttingProxy) -> None:
+    claiming = asyncio.create_task(away.claim(1, wait=PATIENCE))
+    await proxy.wait_for_command("BLPOP")
+    claiming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    await away.queue("a")
+    assert ids(await away.take(1)) == ["a"]
+
+
+async def test_what_the_server_refuses_is_an_error_and_no_outage(away: Desk) -> None:
+    witness = Witness(away.broker)
+    with away.own.server.client() as client:
+        client.delete(away.keys["books"])
+        client.set(away.keys["books"], "spoilt")
+    with pytest.raises(BrokerError) as failed:
+        await away.broker.snapshot()
+    assert not isinstance(failed.value, BrokerUnavailableError)
+    assert witness.said == []
+    assert witness.calls == [("snapshot", "refused")]

@@ -1,0 +1,109 @@
+"""Queueing from threads, without waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from fluid.errors import InvalidParamsError, UnknownTaskError
+from fluid.scheduler import TaskManager, TaskPriority, TaskRun, task
+from tests.fluid.scheduler.consuming import consuming, managing
+from tests.support.proxy import CuttingProxy
+
+
+@task
+async def noted(ctx: TaskRun) -> None: ...
+
+
+def _put_in(manager: TaskManager, runs: list[TaskRun[Any]]) -> None:
+    for run in runs:
+        manager.sync_queue(run)
+
+
+async def test_threads_queue_runs_and_each_is_executed_once(broker_url: str) -> None:
+    async with consuming(broker_url, noted) as (consumer, heard):
+        runs = [consumer.create_task_run(noted, n=n) for n in range(60)]
+        threads = [
+            threading.Thread(target=_put_in, args=(consumer, part))
+            for part in (runs[:20], runs[20:40], runs[40:])
+        ]
+        for thread in threads:
+            thread.start()
+        await heard.wait_for("success", count=60)
+        for thread in threads:
+            thread.join()
+        assert {event.run.id for event in heard.of("success") if event.run} == {run.id for run in runs}
+        assert len(heard.of("start")) == 60
+
+
+async def test_the_order_of_one_thread_is_kept(broker_url: str) -> None:
+    async with managing(broker_url, noted) as (manager, heard):
+        runs = [manager.create_task_run(noted, n=n) for n in range(20)]
+        await asyncio.to_thread(_put_in, manager, runs)
+        await heard.wait_for("queued", count=20)
+        assert [event.run.id for event in heard.of("queued") if event.run] == [run.id for run in runs]
+
+
+async def test_sync_priority_queue_queues_at_high_priority(broker_url: str) -> None:
+    async with managing(broker_url, noted) as (manager, heard):
+        await asyncio.to_thread(manager.sync_priority_queue, noted)
+        await asyncio.to_thread(manager.sync_queue, "noted")
+        await heard.wait_for("queued", count=2)
+        priorities = [event.run.priority for event in heard.of("queued") if event.run]
+        assert priorities == [TaskPriority.high, TaskPriority.medium]
+
+
+async def test_what_waits_is_flushed_before_the_stop(broker_url: str) -> None:
+    async with managing(broker_url, noted) as (manager, _):
+        for n in range(50):
+            manager.sync_queue(manager.create_task_run(noted, n=n))
+    async with managing(broker_url, noted) as (manager, _):
+        assert (await manager.broker.snapshot()).ready == 50
+
+
+async def test_what_was_put_in_before_the_start_is_sent_after_it(broker_url: str) -> None:
+    manager = TaskManager(broker_url=broker_url)
+    manager.register_task(noted)
+    manager.sync_queue(noted)
+    async with manager:
+        pass
+    async with managing(broker_url, noted) as (other, _):
+        assert (await other.broker.snapshot()).ready == 1
+
+
+async def test_what_waits_survives_an_outage_and_is_queued_once(
+    proxied_url: str, proxy: CuttingProxy
+) -> None:
+    async with managing(proxied_url, noted, queue_timeout=0.2) as (manager, heard):
+        await manager.queue(noted)
+        proxy.refuse()
+        await asyncio.to_thread(manager.sync_queue, noted)
+        await heard.wait_for("refused")
+        await proxy.accept()
+        await heard.wait_for("queued", count=2)
+        assert (await manager.broker.snapshot()).books.accepted == 2
+
+
+async def test_a_fault_is_told_to_the_thread_that_made_it(broker_url: str) -> None:
+    async with managing(broker_url, noted) as (manager, _):
+        with pytest.raises(UnknownTaskError, match="'nobody'"):
+            await asyncio.to_thread(manager.sync_queue, "nobody")
+
+
+async def test_a_run_that_cannot_be_queued_harms_neither_the_manager_nor_the_next_run(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(unique=lambda params: str(params["user"]))
+    async def per_user(ctx: TaskRun) -> None: ...
+
+    async with managing(broker_url, noted, per_user) as (manager, heard):
+        manager.sync_queue(manager.create_task_run(noted, n=object()))
+        manager.sync_queue(manager.create_task_run(per_user))
+        manager.sync_queue(noted)
+        await heard.wait_for("queued")
+        assert manager.running
+        assert len(heard.of("refused")) == 2
+    assert InvalidParamsError("noted", "").args[0][:20] in caplog.text
