@@ -60,6 +60,8 @@ WAIT_FOR_TELL = 24 * 3600.0
 
 RESCUED_AT_ONCE = 200
 RECHECK_SECONDS = 5.0
+LOOK_SECONDS = 0.1
+"""What one look at a run may take, though nobody has the patience to wait for its end."""
 
 
 class RedisBroker(TaskBroker):
@@ -294,7 +296,7 @@ class RedisBroker(TaskBroker):
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
         with self._ends.expect(run_id) as told, contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if deadline is None else max(0.0, deadline - elapsed())):
+            async with asyncio.timeout(None if deadline is None else max(LOOK_SECONDS, deadline - elapsed())):
                 while True:
                     record = await self._shown(run_id)
                     if record is None or record.state.is_done or record.state is TaskState.dead:

@@ -245,7 +245,7 @@ async def showing(desk: Desk, tried: RedisBroker) -> Any:
 @story(scripts.SHOW)
 async def waiting_for_an_end(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a")
-    return await tried.wait_end("a", elapsed())
+    return await tried.wait_end("a", elapsed() + 1)
 
 
 async def cancelling(desk: Desk, tried: RedisBroker, where: str) -> Any:
