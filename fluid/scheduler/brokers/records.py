@@ -222,3 +222,18 @@ def read_verdict(run_id: str, word: int | bytes) -> Refusal | None:
     if isinstance(word, bytes):
         return Refusal("unique", word.decode())
     return Refusal("already_queued", run_id) if word == 0 else None
+
+
+def settlement_words(outcome: Settlement) -> tuple[bytes | str | int, ...]:
+    """An outcome, as the arguments of `settle`."""
+    return (
+        outcome.code,
+        outcome.entry,
+        outcome.id,
+        outcome.kind,
+        outcome.reason,
+        milliseconds(outcome.delay),
+        max(1, milliseconds(outcome.ttl)),
+        outcome.unique,
+        outcome.outcome,
+    )

@@ -26,6 +26,7 @@ from fluid.scheduler.brokers.records import (
     read_shown,
     read_snapshot,
     read_verdict,
+    settlement_words,
     submission_words,
 )
 from fluid.scheduler.brokers.renewer import RedisRenewer
@@ -210,17 +211,7 @@ class RedisBroker(TaskBroker):
         for start in range(0, len(outcomes), MAX_BATCH):
             arguments: list[Word] = [FAILURES_KEPT]
             for outcome in outcomes[start : start + MAX_BATCH]:
-                arguments += (
-                    outcome.code,
-                    outcome.entry,
-                    outcome.id,
-                    outcome.kind,
-                    outcome.reason,
-                    milliseconds(outcome.delay),
-                    max(1, milliseconds(outcome.ttl)),
-                    outcome.unique,
-                    outcome.outcome,
-                )
+                arguments += settlement_words(outcome)
             answer = await self._run(self._settling, scripts.SETTLE, arguments, deadline=None)
             now = answer[0]
             accepted += [word == 1 for word in answer[1:]]
