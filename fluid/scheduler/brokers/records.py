@@ -9,7 +9,7 @@ import msgspec
 
 from fluid.scheduler.broker import Books, ConsumerInfo, Depths, Snapshot
 from fluid.scheduler.brokers.keys import LANES, LETTERS, STREAM_CODES, priority_letter
-from fluid.scheduler.moves import Claim, Claimed, Fate, Refusal, Rescued, RunRecord, Submission
+from fluid.scheduler.moves import Claim, Claimed, Fate, Refusal, Rescued, RunRecord, Settlement, Submission
 from fluid.scheduler.states import TaskPriority, TaskState
 
 Flat = Sequence[bytes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fluid.clock import elapsed
@@ -95,11 +95,6 @@ class RedisBroker(TaskBroker):
     @property
     def url(self) -> str:
         return self._address.masked
-
-    @property
-    def keys(self) -> Keys:
-        """The names of this queue's keys."""
-        return self._keys
 
     @property
     def up(self) -> bool:
@@ -230,8 +225,10 @@ class RedisBroker(TaskBroker):
         )
         words = scripts.RESCUE.command(self._keys, arguments)
         # one try: a second one could come right after an outage, before the keepers have renewed
-        attempt: Callable[[], Any] = lambda: self._asking.script(scripts.RESCUE, words)  # noqa: E731
-        return read_rescued(await self._link.call(scripts.RESCUE.name, attempt))
+        answer = await self._link.call(
+            scripts.RESCUE.name, lambda: self._asking.script(scripts.RESCUE, words)
+        )
+        return read_rescued(answer)
 
     async def tidy(self, *, interval: float, silence: float) -> int:
         arguments = [milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
@@ -341,8 +338,7 @@ class RedisBroker(TaskBroker):
         self, channel: Channel, script: Script, arguments: Sequence[Word], *, deadline: float | None
     ) -> Any:
         words = script.command(self._keys, arguments)
-        attempt: Callable[[], Any] = lambda: channel.script(script, words)  # noqa: E731
-        return await self._link.persist(script.name, attempt, deadline)
+        return await self._link.persist(script.name, lambda: channel.script(script, words), deadline)
 
     async def _ask(self, script: Script, arguments: Sequence[Word], seconds: float = ASK_SECONDS) -> Any:
         return await self._run(self._asking, script, arguments, deadline=elapsed() + seconds)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from fluid.clock import elapsed
 from fluid.scheduler.broker import ConsumerInfo, Snapshot
+from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.moves import Acceptance, Claim, Claimed, Kind, Renewal, Rescued, Settlement, Submission
 from fluid.scheduler.states import TaskPriority, TaskState
@@ -45,7 +46,7 @@ class Desk:
     def __init__(self, broker: RedisBroker, queue: OwnQueue) -> None:
         self.broker = broker
         self.own = queue
-        self.keys = broker.keys
+        self.keys = Keys(broker.queue)
 
     async def submit(self, *runs: Submission, **how: Any) -> Acceptance:
         """These runs into the queue; whether the broker takes them is the test's concern."""
