@@ -7,6 +7,9 @@ ARGS   ?=
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 GROUPED := $(VENV)/.$(GROUP)-installed
+WORKERS ?= 2
+SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tests/telemetry/test_metrics.py \
+	$(patsubst %,tests/fluid/scheduler/test_%.py,consumer events offload schedules codec task)
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
@@ -21,14 +24,14 @@ run: $(RUNTIME) ## Install what it takes and start the example service
 	@$(BIN)/python -m examples.census $(ARGS)
 
 test: $(GROUPED) servers ## Run the tests; ARGS="-k name" picks some
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 servers: ## Install the real servers that the tests start, where that may be done
 	@scripts/servers
 
-smoke: servers ## Run the quick tests under every other Python that is installed
+smoke: servers ## Run the stories and a few of each kind under every other Python that is installed
 	@for python in $$(PYTHON=$(PYTHON) scripts/pythons); do \
-		$(MAKE) test PYTHON=$$python VENV=.venv-$${python##*/python} GROUP=test ARGS='-m "not slow" $(ARGS)' \
+		$(MAKE) test PYTHON=$$python VENV=.venv-$${python##*/python} GROUP=test ARGS='-m "not slow" $(SMOKE) $(ARGS)' \
 		|| exit; \
 	done
 
@@ -45,7 +48,7 @@ check: $(GROUPED) ## Read the code: format, lint, types, house rules, documented
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest tests/house $(DOCS)
+	$(BIN)/pytest -n $(WORKERS) tests/house $(DOCS)
 
 format: $(GROUPED) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only

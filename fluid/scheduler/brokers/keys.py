@@ -14,7 +14,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:limits                    hash of task -> places, starts in a period, the period
     {q}:running:<task>[:<key>]    set of run ids that have one of the places of a limit
     {q}:rate:<task>               list of the last starts of a task that has a rate; expires
-    {q}:flush:<nonce>             string, what a producer was answered; expires
+    {q}:flush:<producer>          string, what a producer was last answered; expires
     {q}:unique                    hash of unique key -> run id
     {q}:cancelled                 set of run ids that are running and shall not
     {q}:waited                    zset of run ids whose end somebody waits for

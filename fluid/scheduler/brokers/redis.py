@@ -85,6 +85,7 @@ class RedisBroker(TaskBroker):
         self._settling = self._link.channel()
         self._queueing = self._link.channel()
         self._asking = self._link.channel()
+        self._producer = uuid.uuid4().hex[:16]
         self._listing = Listing(self._keys, self._command, self._peek)
         self._ends = EndListener(self._address, self._keys["done"], self.listeners, start=start)
 
@@ -124,7 +125,7 @@ class RedisBroker(TaskBroker):
         now = 0.0
         for start in range(0, len(runs), MAX_BATCH):
             batch = runs[start : start + MAX_BATCH]
-            words: list[Word] = [uuid.uuid4().hex[:16], 0, int(replayed)]
+            words: list[Word] = [self._producer, uuid.uuid4().hex[:16], 0, int(replayed)]
             for run in batch:
                 words += submission_words(run)
             try:
@@ -140,7 +141,7 @@ class RedisBroker(TaskBroker):
     async def _flush(self, words: list[Word], deadline: float) -> Any:
         async def attempt() -> Any:
             command = scripts.ENQUEUE.command(self._keys, words)
-            words[1] = 1  # another try must not take what this one has done for another's doing
+            words[2] = 1  # another try must not take what this one has done for another's doing
             return await self._queueing.script(scripts.ENQUEUE, command)
 
         return await self._link.persist(scripts.ENQUEUE.name, attempt, deadline)

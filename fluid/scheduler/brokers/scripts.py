@@ -80,7 +80,7 @@ OPEN = Script("open", ("STREAMS",))
 ENQUEUE = Script(
     "enqueue",
     (*_ENQUEUE_TO, "unique", "flush", "run"),
-    ("nonce", "again", "replayed"),
+    ("producer", "nonce", "again", "replayed"),
     ("id", "task", "priority", "version", "deliveries", "unique", "group", "due", "message"),
 )
 CLAIM = Script(
@@ -163,7 +163,19 @@ CANCEL = Script(
 )
 LIMIT = Script(
     "limit",
-    ("stream_bh", "stream_bm", "stream_bl", "HELD", "bell", "limits", "running", "run"),
+    (
+        "stream_bh",
+        "stream_bm",
+        "stream_bl",
+        "stream_sh",
+        "stream_sm",
+        "stream_sl",
+        "HELD",
+        "bell",
+        "limits",
+        "running",
+        "run",
+    ),
     (),
     ("task", "most", "count", "period"),
 )

@@ -126,5 +126,5 @@ async def test_exec_answers_1_and_the_error_when_the_body_raises() -> None:
 async def test_exec_says_so_when_a_result_cannot_be_written() -> None:
     answer = await call("exec", SHOP, "shapeless")
     assert answer.code == 1
-    assert "what shapeless returned cannot be written as JSON" in answer.err
+    assert "what the body returned cannot be kept" in answer.err
     assert "Traceback" not in answer.err

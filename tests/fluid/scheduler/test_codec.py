@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
-from fluid.errors import InvalidParamsError, PayloadTooLargeError, UnreadableMessageError
+from fluid.errors import InvalidParamsError, PayloadTooLargeError, ResultError, UnreadableMessageError
 from fluid.scheduler.codec import (
     MAX_PAYLOAD_BYTES,
     Outcome,
@@ -200,9 +200,9 @@ def test_a_result_may_be_a_model() -> None:
 
 
 def test_a_result_that_cannot_be_kept_is_refused() -> None:
-    with pytest.raises(TypeError, match="cannot be written as JSON"):
+    with pytest.raises(ResultError, match="cannot be written as JSON"):
         encode_result("typed", object())
-    with pytest.raises(PayloadTooLargeError, match="result of a 'typed' run"):
+    with pytest.raises(ResultError, match="result of a 'typed' run"):
         encode_result("typed", "x" * MAX_PAYLOAD_BYTES)
 
 

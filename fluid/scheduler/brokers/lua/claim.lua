@@ -92,7 +92,7 @@ local function promote()
       local due = call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, 100)
       for _, id in ipairs(due) do
         local m = take(id)
-        if m then put('r' .. letter, m) end
+        if m then put_back(m, 'r') end
       end
       call('ZREM', waiting, unpack(due))
       head = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
@@ -123,8 +123,13 @@ local function release(letter, task)
     local version = call('HGET', K.run .. id, 'version')
     if version and tonumber(version) <= tonumber(A.version) then
       call('ZREM', held, member)
-      put('d' .. letter, take(id))
-      moved = moved + 1
+      local m = take(id)
+      if tonumber(m.losses) >= 2 then
+        put_back(m, 'b')
+      else
+        put('d' .. letter, m)
+        moved = moved + 1
+      end
     end
   end
   read('d' .. letter, moved)

@@ -1,13 +1,16 @@
 -- enqueue: runs into the queue, ready or scheduled, each unless its id or its unique key is taken.
 -- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, flush, run
--- ARGV: nonce, again, replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
+-- ARGV: producer, nonce, again, replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
 -- RETURNS: now, then for each run 1 ready, 2 scheduled, 0 already here, or the id of the run that has its unique key.
--- TWICE: a run id is accepted once while its record lives; the answer is kept for a minute with its nonce, and told
---   again to whoever asks again.
+-- TWICE: a run id is accepted once while its record lives; a producer's last answer is kept for a minute with its
+--   nonce, and told again to whoever asks again.
 
 local now = clock()
-local kept = A.again == '1' and call('GET', K.flush .. A.nonce)
-if kept then return cmsgpack.unpack(kept) end
+local kept = A.again == '1' and call('GET', K.flush .. A.producer)
+if kept then
+  local nonce, told = unpack(cmsgpack.unpack(kept))
+  if nonce == A.nonce then return told end
+end
 
 local answer = {now}
 local accepted, ready = 0, false
@@ -44,5 +47,5 @@ if accepted > 0 then
   if A.replayed == '1' then call('HINCRBY', K.books, 'replayed', accepted) end
 end
 if ready then ring() end
-call('SET', K.flush .. A.nonce, cmsgpack.pack(answer), 'PX', 60000)
+call('SET', K.flush .. A.producer, cmsgpack.pack({A.nonce, answer}), 'PX', 60000)
 return answer

@@ -1,5 +1,5 @@
 -- limit: how many runs of a task may run at once, and how many may start in a period, in the whole fleet.
--- KEYS: stream_bh, stream_bm, stream_bl, HELD, bell, limits, running, run
+-- KEYS: stream_bh, stream_bm, stream_bl, stream_sh, stream_sm, stream_sl, HELD, bell, limits, running, run
 -- ARGV: limits of (task, most, count, period)
 -- RETURNS: how many held runs the new limits let go; ask again until there are none.
 -- TWICE: a limit replaces the one before, and a place is given once.

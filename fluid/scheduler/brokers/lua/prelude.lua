@@ -56,6 +56,11 @@ local function put(code, m)
   return entry
 end
 
+-- Back to be claimed. One that was lost twice goes the suspects' way, whatever held it meanwhile.
+local function put_back(m, lane)
+  put((tonumber(m.losses) >= 2 and 's' or lane) .. m.priority, m)
+end
+
 -- Out of every stream, into the run's own record.
 local function keep(m, at)
   call('HSET', K.run .. m.id, 'at', at, unpack(flat(m)))
@@ -114,7 +119,7 @@ local function let_next_go(task, group)
       local m = take(string.match(member, '([^%z]+)$'))
       if m then
         call('SADD', places(m), m.id)
-        put('b' .. letter, m)
+        put_back(m, 'b')
         ring()
       end
       return true

@@ -35,7 +35,7 @@ for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, 
       free_unique(m.unique, m.id)
       if call('ZREM', K.waited, m.id) == 1 then call('PUBLISH', K.done, m.id) end
     else
-      put((m.losses >= 2 and 's' or 'b') .. m.priority, m)
+      put_back(m, 'b')
       ring()
     end
     answer[#answer + 1] = {fate, owner, flat(m)}

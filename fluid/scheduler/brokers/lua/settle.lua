@@ -43,7 +43,7 @@ local function move_run(i, n, kind)
     m.ready = now + ARGV[i + 5]
     schedule(m, m.ready)
   elseif kind == 'interrupted' then
-    put('b' .. m.priority, m)
+    put_back(m, 'b')
     ring()
   elseif kind == 'held' then
     hold(m, reason)

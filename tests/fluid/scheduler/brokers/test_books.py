@@ -91,7 +91,7 @@ class Bookkeeping(RuleBasedStateMachine):
 
     def owner_of(self, unique: str) -> str | None:
         """The open run that has this key."""
-        open_ = self.at("ready", "running", "scheduled", "held")
+        open_ = self.at("ready", "running", "scheduled", "held", "limited")
         return next((name for name in open_ if unique and self.entries[name].unique == unique), None)
 
     def moved(self, name: str, where: str) -> None:
@@ -144,7 +144,8 @@ class Bookkeeping(RuleBasedStateMachine):
         for name in promoted:
             self.entries[name].where = "ready"
         for why, record in told.aside:
-            assert (why, self.entries[record.id].where) == ("limit", "ready")
+            assert why == "limit"
+            assert self.entries[record.id].where in ("ready", "held")
             self.entries[record.id].where = "limited"
         for run in told.runs:
             entry = self.entries[run.id]
@@ -268,5 +269,7 @@ def test_the_books_balance_after_any_moves(broker_queue: OwnQueue) -> None:
 
     run_state_machine_as_test(
         Here,
-        settings=settings(max_examples=30, stateful_step_count=40, deadline=None, database=None),
+        settings=settings(
+            max_examples=20, stateful_step_count=30, deadline=None, database=None, derandomize=True
+        ),
     )
