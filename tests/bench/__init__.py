@@ -1,0 +1,1 @@
+"""What is measured rather than asserted: run by hand, read as figures."""
