@@ -197,7 +197,8 @@ class TaskConsumer(TaskManager):
     def _limit_of(self, attempt: Attempt) -> float | None:
         """How long a lease is renewed: what the task may take, and the grace period on top."""
         task = self._registry.get(attempt.run.name)
-        seconds = self._invoker.timeout_of(task) if task else None
+        # a CPU-bound body may wait for a process first, and its pool kills it when its time is over
+        seconds = self._invoker.timeout_of(task) if task and not task.cpu_bound else None
         return None if seconds is None else seconds + self._config.stopping_grace_period
 
     def _about(self) -> ConsumerInfo:

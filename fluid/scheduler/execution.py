@@ -175,9 +175,14 @@ _REASONS = frozenset({"timeout", "retry_asked", "abort_asked", "result", "proces
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _printable(text: str) -> str:
+    """The text as UTF-8 can hold it: a lone surrogate, as in a strange file name, is spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _traceback(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
+    text = _printable("".join(traceback.format_exception(error)))
     return text if len(text) <= TRACEBACK_CHARACTERS else "...\n" + text[-TRACEBACK_CHARACTERS:]

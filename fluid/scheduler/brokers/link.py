@@ -105,13 +105,14 @@ class Link:
         The error of the last try is raised then; its `sent` is true if any try may have been
         carried out. A move that finds the streams gone is tried again once they are repaired.
         """
-        tries, sent = 0, False
+        tries, repairs, sent = 0, 0, False
         while True:
             tries += 1
             try:
                 return await self.call(move, attempt)
             except MissingStreamError:
-                if self.repair is None or tries > 3:
+                repairs += 1
+                if self.repair is None or repairs > 3:
                     raise
                 await self.persist("open", self.repair, deadline)
             except LostError as error:
