@@ -178,10 +178,14 @@ class TaskBroker(ABC):
         """A renewer for a keeper's thread."""
 
     @abstractmethod
-    async def rescue(self, *, nonce: str, interval: float, max_deliveries: int) -> list[Rescued]:
+    async def rescue(
+        self, *, nonce: str, interval: float, max_deliveries: int, silence: float = 0.0
+    ) -> list[Rescued]:
         """Deliver again what was lost, unless that was done anywhere within `interval` seconds.
 
-        Tried once. When its answer was lost, the same nonce is told what had been done.
+        When nobody has passed for more than `silence` seconds (0: never mind), the pass is only noted,
+        so that keepers renew first. Tried once. When its answer was lost, the same nonce is told what
+        had been done.
         """
 
     @abstractmethod

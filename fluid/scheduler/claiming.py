@@ -59,6 +59,7 @@ class Claiming(Worker):
         self._see_accepted = see_accepted
         self._held: tuple[str, ...] = ()
         self._cursor = ""
+        self._in_vain: set[str] = set()
         self._limits_unsaid = False
         registry.on_register(self.limits_changed)
         broker.listeners.recovered.append(self.limits_changed)
@@ -148,9 +149,11 @@ class Claiming(Worker):
             self._announce("held", run_of_record(record, self._door), reason=reason)
         asked, self._held = self._held, tuple(name for name in claim.held_tasks if name in self._registry)
         self._cursor = claim.held_tasks[-1] if claim.held_tasks else ""
-        # held runs of a task known here are asked for at once, but not again and again in vain
-        if claim.filled or (set(self._held) - set(asked)) or (self._held and claim.runs):
+        # held runs of a task known here are asked for at once, but only once in vain before the next wait
+        self._in_vain = set() if claim.runs else self._in_vain | set(asked)
+        if claim.filled or (set(self._held) - self._in_vain) or (self._held and claim.runs):
             return 0.0
+        self._in_vain.clear()
         if claim.next_due is not None:
             return min(LONGEST_WAIT, claim.next_due)
         return LONGEST_WAIT

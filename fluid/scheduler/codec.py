@@ -97,8 +97,9 @@ def build_params(task: Task, given: Mapping[str, Any]) -> Any:
         if _is_pydantic(model):
             return _adapter(model).validate_python(dict(given), by_alias=True, by_name=True)
         return msgspec.convert(dict(given), model, from_attributes=True)
-    except (ValidationError, msgspec.ValidationError, TypeError) as error:
-        raise InvalidParamsError(task.name, _words(error)) from None
+    except Exception as error:
+        # a model's own validators may raise anything
+        raise InvalidParamsError(task.name, _words(error)) from error
 
 
 def _names(model: type[Any]) -> list[str]:
@@ -115,7 +116,7 @@ def _words(error: Exception) -> str:
             f"{'.'.join(str(part) for part in fault['loc']) or 'parameters'}: {fault['msg']}"
             for fault in error.errors()
         )
-    return str(error)
+    return str(error) or type(error).__name__
 
 
 def encode_params(run: TaskRun[Any]) -> bytes:
@@ -160,8 +161,8 @@ def decode_params(task: Task | None, raw: bytes | memoryview) -> Any:
         if _is_pydantic(model):
             return _adapter(model).validate_json(bytes(raw), by_alias=True, by_name=True)
         return msgspec.json.decode(raw, type=model)
-    except (ValidationError, msgspec.MsgspecError) as error:
-        raise InvalidParamsError(task.name if task else "?", _words(error)) from None
+    except Exception as error:
+        raise InvalidParamsError(task.name if task else "?", _words(error)) from error
 
 
 def encode_result(task: str, value: Any) -> bytes:

@@ -126,7 +126,7 @@ class Execution:
     def _classify(self, attempt: Attempt, task: Task, error: BaseException) -> Finished:
         if isinstance(error, asyncio.CancelledError) and attempt.cancelled_because:
             return self._cancelled(attempt)
-        if not isinstance(error, (Exception, asyncio.CancelledError)):
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
         verdict = task.retry.decide(error, attempt.run.failures + 1)
         kinds = {Decision.RETRY: Kind.retry, Decision.FAIL: Kind.failure, Decision.ABORT: Kind.aborted}
@@ -175,7 +175,12 @@ _REASONS = frozenset({"timeout", "retry_asked", "abort_asked", "result", "proces
 
 
 def _words(error: BaseException) -> str:
-    return _printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot say what it is has a name at least
+        text = "(it cannot be shown)"
+    return _printable(f"{name}: {text}" if text else name)
 
 
 def _printable(text: str) -> str:

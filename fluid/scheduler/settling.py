@@ -7,6 +7,7 @@ alone, an outcome goes at once; under load, what came meanwhile goes together.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -20,6 +21,8 @@ from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.slots import Attempt
 from fluid.scheduler.states import TaskState
 from fluid.workers import Worker
+
+logger = logging.getLogger("fluid")
 
 NOTHING_KEPT_SECONDS = 60.0
 """How long the record of a success without a result is kept."""
@@ -101,7 +104,11 @@ class Settling(Worker):
             self._went.set()
             for finished, accepted in zip(batch, settled.accepted, strict=True):
                 self._on_settled(finished.attempt)
-                self._announce(finished, accepted, settled.now)
+                try:
+                    self._announce(finished, accepted, settled.now)
+                except Exception:
+                    # one run that cannot be told must not keep the others from being settled
+                    logger.exception("run %s was settled, but could not be told", finished.attempt.run.id)
 
     def _settlement(self, finished: Finished) -> Settlement:
         claimed, run = finished.attempt.claimed, finished.attempt.run
@@ -146,7 +153,8 @@ class Settling(Worker):
         if not accepted:
             announce("stale", run, reason=str(kind), ran=finished.ran)
             return
-        run.move(_MOVES[kind])
+        if run.state is not _MOVES[kind]:  # one that is handed back before its start is queued still
+            run.move(_MOVES[kind])
         run.reason, run.error = finished.reason, finished.error
         if kind in (Kind.success, Kind.failure, Kind.aborted):
             latency = max(0.0, (now - finished.attempt.claimed.queued) / 1000)

@@ -18,7 +18,8 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:unique                    hash of unique key -> run id
     {q}:cancelled                 set of run ids that are running and shall not
     {q}:waited                    zset of run ids whose end somebody waits for
-    {q}:claims                    hash of consumer -> nonce and tokens of its last claim; `*paused` pauses all
+    {q}:claims                    hash of consumer -> nonce and tokens of its last claim; `*paused` pauses
+                                  all, `<consumer>*stopping` one
     {q}:consumers, {q}:seen       hash of consumer -> what it is; zset of consumers by last sign of life
     {q}:schedules                 hash of task -> fingerprint, last tick, nonce
     {q}:upkeep                    hash of job -> when it was last done, and its answer
@@ -38,6 +39,9 @@ GROUP = "fluid"
 
 PAUSED = "*paused"
 """The field of `claims` that pauses the whole queue; no consumer is named so."""
+
+STOPPING = "*stopping"
+"""Behind a consumer's name, the field of `claims` that lets it claim no more."""
 
 LETTERS = {"h": TaskPriority.high, "m": TaskPriority.medium, "l": TaskPriority.low}
 LANES = {"d": "direct", "s": "suspect", "b": "returned", "r": "ready"}

@@ -56,7 +56,9 @@ class Link:
         return channel
 
     def _connected(self) -> None:
-        self._connected_at = elapsed()
+        # one channel's new connection says nothing of the link as a whole
+        if self._connected_at is None:
+            self._connected_at = elapsed()
 
     def failed(self, reason: str) -> None:
         """A call did not reach the broker."""
@@ -71,6 +73,7 @@ class Link:
         """A call reached the broker."""
         if self._lost_at is not None:
             seconds, self._lost_at = elapsed() - self._lost_at, None
+            self._connected_at = elapsed()
             for listener in self._listeners.recovered:
                 listener(seconds)
 

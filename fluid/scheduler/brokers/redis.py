@@ -13,7 +13,7 @@ from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, Snapshot, Task
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, LostError, Word
-from fluid.scheduler.brokers.keys import Keys, priority_letter
+from fluid.scheduler.brokers.keys import STOPPING, Keys, priority_letter
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
 from fluid.scheduler.brokers.listing import Listing, Wanted
@@ -195,7 +195,7 @@ class RedisBroker(TaskBroker):
 
     async def stop_claiming(self, consumer: str) -> None:
         async def attempt() -> None:
-            await self._asking.call("HSET", self._keys["claims"], consumer, "stopping")
+            await self._asking.call("HSET", self._keys["claims"], consumer + STOPPING, 1)
             if self._claiming.client_id:
                 await self._asking.call("CLIENT", "UNBLOCK", self._claiming.client_id)
 
@@ -216,14 +216,11 @@ class RedisBroker(TaskBroker):
     def renewer(self) -> RedisRenewer:
         return RedisRenewer(self._address, self._keys)
 
-    async def rescue(self, *, nonce: str, interval: float, max_deliveries: int) -> list[Rescued]:
-        arguments = (
-            nonce,
-            milliseconds(interval),
-            RESCUED_AT_ONCE,
-            max_deliveries,
-            milliseconds(self._failure_ttl),
-        )
+    async def rescue(
+        self, *, nonce: str, interval: float, max_deliveries: int, silence: float = 0.0
+    ) -> list[Rescued]:
+        times = (milliseconds(interval), milliseconds(silence))
+        arguments = (nonce, *times, RESCUED_AT_ONCE, max_deliveries, milliseconds(self._failure_ttl))
         words = scripts.RESCUE.command(self._keys, arguments)
         # one try: a second one could come right after an outage, before the keepers have renewed
         answer = await self._link.call(

@@ -132,7 +132,7 @@ RESCUE = Script(
         "done",
         "run",
     ),
-    ("nonce", "interval", "count", "max_deliveries", "ttl"),
+    ("nonce", "interval", "silence", "count", "max_deliveries", "ttl"),
 )
 SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"))
 FIRE = Script(

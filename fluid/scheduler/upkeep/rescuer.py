@@ -11,6 +11,10 @@ from fluid.scheduler.moves import Fate, Rescued
 from fluid.scheduler.run import RunDoor
 from fluid.scheduler.upkeep.agent import Upkeep
 
+SILENCE = 0.6
+"""Of a lease: a longer pause between passes can have kept keepers from renewing. They renew every third,
+so a lease that ran out meanwhile had two thirds to go when the pause began."""
+
 
 class Rescuer(Upkeep):
     """Every third of a lease one consumer of the fleet looks for leases that ran out.
@@ -36,7 +40,10 @@ class Rescuer(Upkeep):
         # an answer that was lost is asked for again by its nonce, in the next pass
         self._nonce = self._nonce or uuid.uuid4().hex[:16]
         rescued = await self._broker.rescue(
-            nonce=self._nonce, interval=self._lease / 3, max_deliveries=self._max_deliveries
+            nonce=self._nonce,
+            interval=self._lease / 3,
+            max_deliveries=self._max_deliveries,
+            silence=self._lease * SILENCE,
         )
         self._nonce = ""
         for one in rescued:

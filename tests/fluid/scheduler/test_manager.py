@@ -230,7 +230,8 @@ async def test_a_manager_that_is_opened_again_queues_again(broker_url: str) -> N
     manager.register_task(idle)
     for _ in range(2):
         async with manager:
-            await manager.queue(idle)
+            run = await manager.queue(idle)
+            assert run.state is TaskState.queued
 
 
 async def test_runs_are_listed_by_state_and_task(broker_url: str) -> None:

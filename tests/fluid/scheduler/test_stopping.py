@@ -32,8 +32,9 @@ async def test_an_idle_consumer_stops_without_waiting_for_its_bell(
 
 async def test_a_consumer_that_has_just_been_started_stops_at_once(broker_url: str) -> None:
     async with asyncio.timeout(STOP_SECONDS):
-        async with TaskConsumer(broker_url=broker_url):
-            pass
+        async with TaskConsumer(broker_url=broker_url) as consumer:
+            assert consumer.running
+    assert not consumer.running
 
 
 async def test_a_stopping_consumer_claims_no_more_and_lets_its_bodies_finish(broker_url: str) -> None:

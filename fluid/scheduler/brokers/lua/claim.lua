@@ -6,14 +6,17 @@
 -- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
 
 local now = clock()
-local kept = call('HMGET', K.claims, A.consumer, '*paused')
+local kept = call('HMGET', K.claims, A.consumer, A.consumer .. '*stopping', '*paused')
+-- an answer that was lost is told again, whatever was asked meanwhile
+local again = kept[1] and string.sub(kept[1], 1, #A.nonce + 1) == A.nonce .. ' '
 local accepted = tonumber(call('HGET', K.books, 'accepted') or 0)
-if kept[1] == 'stopping' or kept[2] then return {now, accepted, -1, 0, {}, {}} end
+if not again and (kept[2] or kept[3]) then return {now, accepted, -1, 0, {}, {}} end
 
 local runs, leases, tokens, aside = {}, {}, {}, {}
 local free = tonumber(A.slots)
 -- how many entries it may look at, for those over a limit are moved on the way
 local looks = 4 * free + 64
+local failure
 local limited = call('EXISTS', K.limits) == 1
 
 local function move_aside(code, entry, m, why)
@@ -69,8 +72,13 @@ end
 
 local function read(code, count)
   while count > 0 and looks > 0 do
-    local answer = call('XREADGROUP', 'GROUP', 'fluid', A.consumer, 'COUNT', count, 'STREAMS', stream(code), '>')
+    local answer = redis.pcall('XREADGROUP', 'GROUP', 'fluid', A.consumer, 'COUNT', count, 'STREAMS', stream(code), '>')
     if not answer then return end
+    if answer.err then
+      -- what is in hand already must get its lease
+      failure = answer
+      return
+    end
     local entries = answer[1][2]
     for _, entry in ipairs(entries) do
       if not limited or may_start(code, entry[1], entry[2]) then
@@ -158,7 +166,7 @@ local function held_tasks()
 end
 
 local next_due, names = -1, {}
-if kept[1] and string.sub(kept[1], 1, #A.nonce + 1) == A.nonce .. ' ' then
+if again then
   for code, entry in string.gmatch(kept[1], '(%a%a)/(%d+%-%d+)') do
     if call('ZSCORE', K.leases, code .. '/' .. entry) then
       hand_out(code, call('XRANGE', stream(code), entry, entry)[1])
@@ -187,6 +195,7 @@ else
   if any_held then names = held_tasks() end
 end
 
+if failure and #runs == 0 then return failure end
 if #runs > 0 then
   call('ZADD', K.leases, unpack(leases))
   call('HSET', K.claims, A.consumer, A.nonce .. ' ' .. table.concat(tokens, ' '))

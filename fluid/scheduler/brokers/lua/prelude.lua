@@ -186,6 +186,6 @@ local function leave(consumer, codes)
   for _, code in ipairs(codes) do call('XGROUP', 'DELCONSUMER', stream(code), 'fluid', consumer) end
   call('HDEL', K.consumers, consumer)
   call('ZREM', K.seen, consumer)
-  call('HDEL', K.claims, consumer)
+  call('HDEL', K.claims, consumer, consumer .. '*stopping')
   return true
 end

@@ -1,6 +1,6 @@
 -- rescue: runs whose lease ran out are delivered again, or are dead when that happened too often.
 -- KEYS: STREAMS, HELD, DEAD, bell, books, leases, limits, running, unique, cancelled, waited, upkeep, done, run
--- ARGV: nonce, interval, count, max_deliveries, ttl
+-- ARGV: nonce, interval, silence, count, max_deliveries, ttl
 -- RETURNS: now, then each run: what became of it (returned, dead, aborted), its last owner, its fields.
 -- TWICE: one pass an interval in the whole fleet; its answer is kept, and told again to the same nonce.
 
@@ -10,6 +10,11 @@ if kept[2] == A.nonce then return cmsgpack.unpack(kept[3]) end
 if kept[1] and now - kept[1] < tonumber(A.interval) then return {now} end
 
 pass_when_full()
+if tonumber(A.silence) > 0 and (not kept[1] or now - kept[1] > tonumber(A.silence)) then
+  -- nobody could reach us for a while, so nobody could renew: the keepers go first
+  call('HSET', K.upkeep, 'rescued', now)
+  return {now}
+end
 local answer = {now}
 for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, A.count)) do
   local code, entry = string.match(token, '^(%a%a)/(.+)$')

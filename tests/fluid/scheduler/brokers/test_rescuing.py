@@ -216,3 +216,25 @@ async def test_tidying_forgets_expired_evidence_and_waiters_that_gave_up(desk: D
         await desk.broker.tidy(interval=0.0, silence=LONG)
         assert client.zrange(desk.keys["failed"], 0, -1) == [b"a"]
         assert client.zcard(desk.keys["waited"]) == 0
+
+
+async def test_after_a_silence_a_pass_is_only_noted_so_that_keepers_renew_first(desk: Desk) -> None:
+    """As when the server stood still, and a pass that waited in its socket is the first thing it sees."""
+    await desk.queue("a")
+    run = await desk.take_one()
+    assert await desk.rescue(silence=LONG) == []
+    with desk.own.server.client() as client:
+        client.hincrby(desk.keys["upkeep"], "rescued", -60_000)
+    await desk.run_out(run)
+    assert await desk.rescue(silence=30.0) == []
+    assert desk.renew(run) == [Renewal.renewed]
+    assert await desk.rescue(silence=30.0) == []
+    assert await desk.settle(run)
+
+
+async def test_after_a_silence_the_second_pass_rescues(desk: Desk) -> None:
+    await desk.queue("a")
+    run = await desk.take_one()
+    await desk.run_out(run)
+    assert await desk.rescue(silence=30.0) == []
+    assert [one.record.id for one in await desk.rescue(silence=30.0)] == ["a"]
