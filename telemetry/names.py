@@ -94,7 +94,7 @@ MOVE = Label(
     "move",
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
-        *("cancel", "replay", "progress", "pause", "limit", "peek", "leave", "tidy", OTHER),
+        *("cancel", "replay", "hasten", "progress", "pause", "limit", "peek", "leave", "tidy", OTHER),
     ),
 )
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))

@@ -7,9 +7,9 @@ broker's own clock; durations are seconds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from fluid.scheduler.moves import (
     Acceptance,
@@ -27,6 +27,9 @@ from fluid.scheduler.states import TaskPriority, TaskState
 
 CommandWatcher = Callable[[str, float, str], None]
 """Told of every call: the move, the seconds it took, and the kind of error or an empty word."""
+
+AroundCall = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Stands between a call and the server: given the move, and what makes one try of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class BrokerListeners:
     recovered: list[Callable[[float], None]] = field(default_factory=list)
     command: list[CommandWatcher] = field(default_factory=list)
     cancel: list[Callable[[str], None]] = field(default_factory=list)
+    around: list[AroundCall] = field(default_factory=list)
+    """Empty but in tests, where a broker faints on command."""
 
 
 class TaskBroker(ABC):
@@ -140,6 +145,10 @@ class TaskBroker(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close every connection."""
+
+    @abstractmethod
+    async def sever(self) -> None:
+        """Break every connection, as a network would: calls under way meet it, the next ones connect anew."""
 
     @abstractmethod
     async def enqueue(
@@ -250,6 +259,10 @@ class TaskBroker(ABC):
     @abstractmethod
     async def replay(self, run_id: str) -> str:
         """Make a dead run ready again: `replayed`, `unique`, `elsewhere` or `unknown`."""
+
+    @abstractmethod
+    async def hasten(self, run_ids: Sequence[str]) -> int:
+        """Make scheduled runs due now, whatever they wait for; how many of these were scheduled."""
 
     @abstractmethod
     async def report_progress(self, run_id: str, report: bytes) -> None:

@@ -37,6 +37,8 @@ class HandlerStatistics:
     failures: int
     seconds: float
     """Seconds spent in the handler."""
+    in_hand: int = 0
+    """1 while the handler is called, else 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class HandlerWorker(QueueConsumer[M]):
         self._failures = 0
         self._failures_in_a_row = 0
         self._seconds = 0.0
+        self._in_hand = 0
 
     def send(self, message: M) -> None:
         """Queue the message for the handler; when closed, drop it."""
@@ -116,12 +119,14 @@ class HandlerWorker(QueueConsumer[M]):
             dropped=self.dropped,
             failures=self._failures,
             seconds=self._seconds,
+            in_hand=self._in_hand,
         )
 
     async def _deliver(self, message: M) -> None:
         began = self._delivery.clock.elapsed()
         limit = asyncio.timeout(self._delivery.timeout)
         error: BaseException | None = None
+        self._in_hand = 1
         try:
             async with limit:
                 await self._handler(message)
@@ -133,6 +138,8 @@ class HandlerWorker(QueueConsumer[M]):
         except Exception as raised:  # noqa: BLE001 - it is logged and counted
             late = TimeoutError(f"took longer than {self._delivery.timeout:g} s")
             error = late if limit.expired() else raised
+        finally:
+            self._in_hand = 0
         self._account(error, self._delivery.clock.elapsed() - began)
 
     def _account(self, error: BaseException | None, seconds: float) -> None:

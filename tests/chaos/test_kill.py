@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from fluid.scheduler import TaskConsumer, TaskManager
+from fluid.testing import Recorder
 from tests.chaos import fleet
 from tests.support.ledger import Ledger
 from tests.support.processes import PythonProcess
-from tests.support.recorder import EventRecorder
 from tests.support.waiting import poll
 
 LEASE = 1.0
@@ -30,12 +30,11 @@ def consumer_process(url: str, output: Path, **settings: Any) -> PythonProcess:
 
 
 @asynccontextmanager
-async def consumer_here(url: str, **settings: Any) -> AsyncIterator[tuple[TaskConsumer, EventRecorder]]:
+async def consumer_here(url: str, **settings: Any) -> AsyncIterator[tuple[TaskConsumer, Recorder]]:
     """A consumer of the fleet, in this process."""
     consumer = TaskConsumer(broker_url=url, **settings)
     fleet.know_all(consumer)
-    heard = EventRecorder()
-    consumer.dispatcher.register_handler("*.recorder", heard)
+    heard = Recorder(consumer)
     async with consumer:
         await heard.wait_for("consumer_started")
         yield consumer, heard

@@ -12,10 +12,10 @@ import pytest
 from fluid.clock import elapsed
 from fluid.scheduler import TaskConsumer, TaskRun, task
 from fluid.scheduler.brokers.keys import Keys
-from tests.fluid.scheduler.consuming import Gate, eventually, managing, told_by
+from fluid.testing import Recorder
+from tests.fluid.scheduler.consuming import Gate, eventually, managing
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
-from tests.support.recorder import EventRecorder
 from tests.support.servers import Flavour, RedisServer
 from tests.support.waiting import poll
 
@@ -31,7 +31,7 @@ class Fleet:
         self.url = url
         self.gate = Gate()
         self.starts: Counter[str] = Counter()
-        self.consumers: list[tuple[TaskConsumer, EventRecorder]] = []
+        self.consumers: list[tuple[TaskConsumer, Recorder]] = []
         fleet = self
 
         @task(timeout_seconds=0)
@@ -46,7 +46,7 @@ class Fleet:
         for _ in range(2):
             consumer = TaskConsumer(broker_url=self.url, lease_seconds=LEASE, stopping_grace_period=1)
             consumer.register_task(self.hold)
-            heard = told_by(consumer)
+            heard = Recorder(consumer)
             await stack.enter_async_context(consumer)
             await heard.wait_for("consumer_started")
             self.consumers.append((consumer, heard))

@@ -41,6 +41,14 @@ PROMISE = {
         "group",
         "task",
     },
+    "fluid.testing": {
+        "ManualClock",
+        "Recorder",
+        "fainting",
+        "losing_answers",
+        "make_due",
+        "run_until_idle",
+    },
     "fluid.workers": {"AsyncConsumer", "QueueConsumer", "Worker", "WorkerFunction", "Workers"},
 }
 ROOMS = {room.name: names for room in rooms("fluid", "telemetry") if (names := published(room))}

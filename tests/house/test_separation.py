@@ -37,6 +37,7 @@ OF_FLUID = frozenset(
         "pydantic",
         "pydantic_core",
         "pydantic_settings",
+        "pytest",
         "redis",
         "rich",
         "typer",
@@ -87,6 +88,16 @@ def test_fluid_imports_only_its_own_dependencies() -> None:
         faults,
         "The core imports what it should not know. Web, SQL and cluster clients live with their users.",
     )
+
+
+def test_only_its_plugin_imports_pytest() -> None:
+    importers = {
+        room.name
+        for room in rooms("fluid", "telemetry")
+        for taken in imports(room.tree)
+        if taken.module.split(".")[0] == "pytest"
+    }
+    assert importers == {"fluid.pytest_plugin"}, "pytest is not installed where the product runs"
 
 
 def test_nobody_imports_tests_or_examples() -> None:

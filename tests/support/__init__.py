@@ -1,1 +1,1 @@
-"""What the tests stand on: real servers, a proxy that cuts answers, processes, a ledger, a recorder."""
+"""What the tests stand on: real servers, a proxy that cuts answers, processes, a ledger."""

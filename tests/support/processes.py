@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fluid.testing.waiting import Watch
 from tests.support import lifeline
-from tests.support.waiting import Watch
 
 ROOT = Path(__file__).parents[2]
 LONGEST_LINE = 1 << 24

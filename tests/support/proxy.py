@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fluid.testing.waiting import Watch
 from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.resp import UNASKED, Frames, command_name
-from tests.support.waiting import Watch
 
 Matching = bytes | Callable[[bytes], bool]
 CHUNK = 1 << 16

@@ -18,9 +18,9 @@ from fluid.scheduler import (
     TaskRun,
     task,
 )
+from fluid.testing import Recorder
 from telemetry import Telemetry, gauges, names
 from telemetry.names import CATALOGUE, Scope
-from tests.support.recorder import EventRecorder
 from tests.telemetry.scraping import scrape
 
 FLEET = [row for row in CATALOGUE if row.scope is Scope.fleet]
@@ -169,7 +169,7 @@ async def test_a_manager_has_no_slots(queue_url: str) -> None:
 async def test_what_becomes_of_events_is_told_by_handler(
     consumer: TaskConsumer, telemetry: Telemetry
 ) -> None:
-    heard = EventRecorder()
+    heard = Recorder()
 
     async def listen(event: Event) -> None:
         heard(event)
@@ -185,7 +185,7 @@ async def test_what_becomes_of_events_is_told_by_handler(
     consumer.dispatcher.register_handler("end.in_line", raise_in_line)
     for handler in ("raise", "in_line"):
         assert (await scrape(telemetry)).value(names.HANDLER_FAILURES, event="end", handler=handler) == 0
-    failed = EventRecorder()
+    failed = Recorder()
     consumer.dispatcher.register_handler("handler_failed.test", failed)
     async with consumer:
         await consumer.queue_and_wait("greet", timeout=10)

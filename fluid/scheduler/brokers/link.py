@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from fluid.clock import elapsed
@@ -34,6 +35,7 @@ class Link:
         self._lost_at: float | None = None
         self._connected_at: float | None = None
         self._channels: list[Channel] = []
+        self._severed = 0
         self.repair: Callable[[], Awaitable[None]] | None = None
         """Makes what the queue stands on, when the server has lost it."""
 
@@ -81,8 +83,14 @@ class Link:
         """One try of a move, timed and judged."""
         begin = elapsed()
         kind = ""
+        for around in self._listeners.around:
+            attempt = partial(around, move, attempt)
+        severed = self._severed
         try:
             answer = await attempt()
+            if severed != self._severed:
+                # it may have found its way over a connection that was only being made
+                raise LostError("its connection was broken", sent=True)
         except LostError as error:
             kind = "lost"
             self.failed(str(error))
@@ -127,8 +135,16 @@ class Link:
                     ) from error
                 await asyncio.sleep(pause)
 
+    async def sever(self) -> None:
+        """Close every channel, and take every call under way for lost."""
+        self._severed += 1
+        await self._close_channels()
+
     async def close(self) -> None:
         """Close every channel, and the embedded server if it was started here."""
+        await self._close_channels()
+        await asyncio.to_thread(self._address.close)
+
+    async def _close_channels(self) -> None:
         for channel in self._channels:
             await channel.close()
-        await asyncio.to_thread(self._address.close)

@@ -68,13 +68,7 @@ LOOK_SECONDS = 0.1
 class RedisBroker(TaskBroker):
     """Runs kept in Redis or Valkey; see the key map in `keys` and the moves in `scripts`."""
 
-    def __init__(
-        self,
-        url: str = "",
-        *,
-        failure_ttl: float = 7 * 86400.0,
-        start: bool = True,
-    ) -> None:
+    def __init__(self, url: str = "", *, failure_ttl: float = 7 * 86400.0, start: bool = True) -> None:
         self._address = Address.parse(url)
         self._keys = Keys(self._address.queue)
         self._failure_ttl = failure_ttl
@@ -110,6 +104,9 @@ class RedisBroker(TaskBroker):
 
     async def _make_streams(self) -> None:
         await self._asking.script(scripts.OPEN, scripts.OPEN.command(self._keys, ()))
+
+    async def sever(self) -> None:
+        await self._link.sever()
 
     async def close(self) -> None:
         await self._ends.close()
@@ -307,6 +304,10 @@ class RedisBroker(TaskBroker):
     async def replay(self, run_id: str) -> str:
         answer = await self._ask(scripts.REPLAY, (run_id, uuid.uuid4().hex[:16]))
         return str(answer[1].decode())
+
+    async def hasten(self, run_ids: Sequence[str]) -> int:
+        batches = (run_ids[start : start + MAX_BATCH] for start in range(0, len(run_ids), MAX_BATCH))
+        return sum([await self._ask(scripts.HASTEN, list(batch)) for batch in batches])
 
     async def report_progress(self, run_id: str, report: bytes) -> None:
         await self._ask(scripts.PROGRESS, (run_id, report))

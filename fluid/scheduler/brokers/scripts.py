@@ -180,6 +180,7 @@ LIMIT = Script(
     ("task", "most", "count", "period"),
 )
 REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
+HASTEN = Script("hasten", ("SCHEDULED", "bell", "run"), (), ("id",))
 PAUSE = Script("pause", ("bell", "claims"), ("on",))
 PEEK = Script("peek", ("run",), (), ("id",))
 PROGRESS = Script("progress", ("run",), ("id", "report"))
@@ -203,6 +204,7 @@ SCRIPTS = (
     CANCEL,
     LIMIT,
     REPLAY,
+    HASTEN,
     PAUSE,
     PEEK,
     PROGRESS,

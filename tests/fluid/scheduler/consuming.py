@@ -8,25 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fluid.scheduler import Event, Task, TaskConsumer, TaskManager, TaskScheduler
-from tests.support.recorder import EventRecorder
+from fluid.testing import Recorder
 from tests.support.waiting import poll
 
 
-def told_by(manager: TaskManager) -> EventRecorder:
-    """All that a manager announces from now on."""
-    heard = EventRecorder()
-    manager.dispatcher.register_handler("*.recorder", heard)
-    return heard
-
-
 @asynccontextmanager
-async def consuming(
-    url: str, *tasks: Task, **settings: Any
-) -> AsyncIterator[tuple[TaskConsumer, EventRecorder]]:
+async def consuming(url: str, *tasks: Task, **settings: Any) -> AsyncIterator[tuple[TaskConsumer, Recorder]]:
     """A consumer that knows these tasks and claims."""
     consumer = TaskConsumer(broker_url=url, **settings)
     consumer.register_from_dict({task.name: task for task in tasks})
-    heard = told_by(consumer)
+    heard = Recorder(consumer)
     async with consumer:
         await heard.wait_for("consumer_started")
         yield consumer, heard
@@ -35,24 +26,22 @@ async def consuming(
 @asynccontextmanager
 async def scheduling(
     url: str, *tasks: Task, **settings: Any
-) -> AsyncIterator[tuple[TaskScheduler, EventRecorder]]:
+) -> AsyncIterator[tuple[TaskScheduler, Recorder]]:
     """A scheduler that knows these tasks and claims."""
     scheduler = TaskScheduler(broker_url=url, **settings)
     scheduler.register_from_dict({task.name: task for task in tasks})
-    heard = told_by(scheduler)
+    heard = Recorder(scheduler)
     async with scheduler:
         await heard.wait_for("consumer_started")
         yield scheduler, heard
 
 
 @asynccontextmanager
-async def managing(
-    url: str, *tasks: Task, **settings: Any
-) -> AsyncIterator[tuple[TaskManager, EventRecorder]]:
+async def managing(url: str, *tasks: Task, **settings: Any) -> AsyncIterator[tuple[TaskManager, Recorder]]:
     """A manager that knows these tasks."""
     manager = TaskManager(broker_url=url, **settings)
     manager.register_from_dict({task.name: task for task in tasks})
-    heard = told_by(manager)
+    heard = Recorder(manager)
     async with manager:
         yield manager, heard
 

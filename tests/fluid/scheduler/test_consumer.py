@@ -27,8 +27,9 @@ from fluid.scheduler import (
     TaskState,
     task,
 )
+from fluid.testing import Recorder
 from fluid.workers import Worker, WorkerFunction, Workers
-from tests.fluid.scheduler.consuming import Gate, consuming, eventually, told_by
+from tests.fluid.scheduler.consuming import Gate, consuming, eventually
 from tests.support.waiting import poll
 
 
@@ -203,7 +204,7 @@ async def test_a_consumer_runs_between_start_running_and_shutdown(broker_url: st
 
 async def test_safe_run_returns_when_the_consumer_was_asked_to_stop(broker_url: str) -> None:
     consumer = TaskConsumer(broker_url=broker_url)
-    heard = told_by(consumer)
+    heard = Recorder(consumer)
     running = asyncio.create_task(consumer.safe_run())
     await heard.wait_for("consumer_started")
     consumer.gracefully_stop()

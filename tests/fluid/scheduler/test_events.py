@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fluid.clock import Clock, now
+from fluid.clock import now
 from fluid.errors import DuplicateHandlerError, UniqueRunError, UnknownEventError
 from fluid.scheduler import (
     EVENTS,
@@ -27,9 +27,9 @@ from fluid.scheduler import (
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.moves import Submission
 from fluid.scheduler.states import TaskPriority
+from fluid.testing import ManualClock, Recorder
 from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, reasons, slot_taken
 from tests.support.queues import OwnQueue
-from tests.support.recorder import EventRecorder
 
 
 @task
@@ -149,8 +149,8 @@ async def test_ten_thousand_runs_of_one_process_are_each_told_in_order(broker_ur
         if not left:
             ended.set()
 
-    async with consuming(broker_url, idle) as (consumer, _):
-        consumer.dispatcher.unregister_handler("*.recorder")
+    async with consuming(broker_url, idle) as (consumer, heard):
+        heard.leave(consumer)
         for name in ("queue", "queued", "start"):
             consumer.dispatcher.register_handler(f"{name}.note", note)
         consumer.dispatcher.register_handler("end.note", note_end)
@@ -376,7 +376,7 @@ async def test_an_event_told_with_a_reason_has_one_that_the_table_publishes(brok
     async with consuming(broker_url, troubled, idle) as (consumer, heard):
         run = await consumer.queue(troubled)
         await heard.wait_for("failure", run.id)
-        told = [(event.name, event.reason) for event in heard.messages if event.reason]
+        told = [(event.name, event.reason) for event in heard.events if event.reason]
     assert told
     for name, reason in told:
         assert reason in (EVENTS[name].reasons or EVENTS["failure"].reasons)
@@ -429,25 +429,18 @@ async def test_trouble_of_a_handler_is_told_at_most_once_a_second_and_never_to_i
         raise RuntimeError("again")
 
     async with managing(broker_url, idle) as (manager, heard):
-        clock = _SetClock()
+        clock = ManualClock()
         manager._announcer._clock = clock
         manager.dispatcher.register_handler("*.raising", raising)
         for _ in range(10):
             manager._announcer.announce("queue")
         assert len(heard.of("handler_failed")) == 1
-        clock.seconds = 1.5
+        clock.advance(1.5)
         manager._announcer.announce("queue")
         second = await heard.wait_for("handler_failed", count=2)
         manager.dispatcher.unregister_handler("*.raising")
     assert second.facts["count"] == 10
     assert "handler_failed" not in told_to_itself
-
-
-class _SetClock(Clock):
-    seconds = 0.0
-
-    def elapsed(self) -> float:
-        return self.seconds
 
 
 async def test_an_async_handler_sees_the_run_as_it_was_at_the_event(broker_url: str) -> None:
@@ -522,14 +515,14 @@ async def test_many_handlers_can_hear_one_event_by_names_of_their_own(broker_url
 
 
 async def test_an_event_of_no_run_is_told_with_facts(broker_url: str) -> None:
-    heard = EventRecorder()
+    heard = Recorder()
     async with consuming(broker_url, idle) as (consumer, own):
         consumer.dispatcher.register_handler("consumer_stopping", heard)
         consumer.dispatcher.register_handler("consumer_stopped", heard)
         name = consumer.consumer_name
         (started,) = own.of("consumer_started")
     assert started.facts == {"consumer": name}
-    assert [(event.name, event.facts["consumer"]) for event in heard.messages] == [
+    assert [(event.name, event.facts["consumer"]) for event in heard.events] == [
         ("consumer_stopping", name),
         ("consumer_stopped", name),
     ]

@@ -13,10 +13,10 @@ from fluid.errors import InvalidParamsError
 from fluid.scheduler import Task, TaskConsumer, TaskPriority, TaskRun, TaskState, task
 from fluid.scheduler.codec import MESSAGE_VERSION, encode_message
 from fluid.scheduler.moves import Submission
+from fluid.testing.waiting import Watch
 from tests.fluid.scheduler.consuming import consuming
 from tests.support.proxy import CuttingProxy
 from tests.support.servers import RedisServer
-from tests.support.waiting import Watch
 
 
 class UnspeakableError(Exception):

@@ -14,7 +14,8 @@ from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.moves import Acceptance, Refusal, Submission
 from fluid.scheduler.producing import MAX_BYTES, MAX_RUNS, Producer
 from fluid.scheduler.states import TaskPriority
-from tests.support.waiting import Watch, poll
+from fluid.testing.waiting import Watch
+from tests.support.waiting import poll
 
 PATIENCE = 20.0
 

@@ -388,7 +388,7 @@ async def test_parameters_that_cannot_be_written_down_are_refused_when_queued(br
     async with managing(broker_url, add) as (manager, heard):
         with pytest.raises(InvalidParamsError, match="'add'"):
             await manager.queue(add, a=object(), b=1)
-        assert [event.name for event in heard.messages if event.run] == ["queue", "refused"]
+        assert [event.name for event in heard.events if event.run] == ["queue", "refused"]
 
 
 async def test_a_message_that_is_too_large_is_refused_when_queued(broker_url: str) -> None:

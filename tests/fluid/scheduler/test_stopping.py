@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from fluid.scheduler import Event, TaskConsumer, TaskManager, TaskRun, TaskState, task
-from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, told_by
+from fluid.testing import Recorder
+from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing
 from tests.support.proxy import CuttingProxy
 
 STOP_SECONDS = 3
@@ -187,7 +188,7 @@ async def test_a_stop_while_the_broker_is_away_is_bounded(
 
     consumer = TaskConsumer(broker_url=proxied_url, stopping_grace_period=0.1)
     consumer.register_task(slow)
-    heard = told_by(consumer)
+    heard = Recorder(consumer)
     await consumer.start_running()
     await consumer.queue(slow)
     await gate.wait_for()
@@ -206,7 +207,7 @@ async def test_a_stop_while_the_broker_is_away_is_bounded(
 
 async def test_a_stop_of_a_consumer_whose_broker_never_came_is_bounded(free_port: int) -> None:
     consumer = TaskConsumer(broker_url=f"redis://127.0.0.1:{free_port}", stopping_grace_period=0.1)
-    heard = told_by(consumer)
+    heard = Recorder(consumer)
     await consumer.start_running()
     await heard.wait_for("broker_lost")
     assert consumer.running

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from fluid.clock import Clock
+from fluid.testing.waiting import Watch
 from fluid.workers import Worker
 from fluid.workers.waiting import any_of
-from tests.support.waiting import Watch
 
 
 class Diary:
@@ -141,13 +140,3 @@ class Deaf(Diligent):
         """Have it end, so that it does not outlive the test."""
         self._let_go.set()
         await self.diary.wait_for(f"{self.worker_name} shutdown")
-
-
-class TurnedClock(Clock):
-    """A clock whose hands the test turns."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def elapsed(self) -> float:
-        return self.seconds

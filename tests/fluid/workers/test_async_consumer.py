@@ -9,10 +9,11 @@ import pytest
 
 from fluid.dispatcher import HandlerName
 from fluid.errors import DuplicateHandlerError, UnknownEventError
+from fluid.testing import ManualClock
 from fluid.workers import AsyncConsumer, Workers
 from fluid.workers.handler_worker import HandlerStatistics, HandlerWorker
 from fluid.workers.waiting import Backoff
-from tests.fluid.workers.people import Diary, TurnedClock
+from tests.fluid.workers.people import Diary
 
 
 def writing(diary: Diary, who: str = "") -> Callable[[str], Awaitable[None]]:
@@ -182,7 +183,7 @@ async def test_a_raising_handler_is_counted_and_goes_on_with_the_next_message(
 ) -> None:
     handler = Broken()
     failed: list[tuple[str, str, BaseException, float]] = []
-    consumer = AsyncConsumer[str](on_failed=lambda *failure: failed.append(failure), clock=TurnedClock())
+    consumer = AsyncConsumer[str](on_failed=lambda *failure: failed.append(failure), clock=ManualClock())
     consumer.register_handler("end.x", handler)
     async with consumer:
         consumer.dispatch("end", "1")
@@ -279,11 +280,11 @@ async def test_callbacks_that_raise_harm_nobody(caplog: pytest.LogCaptureFixture
 
 
 async def test_a_handled_message_is_told_with_its_seconds() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     handled: list[tuple[str, str, float]] = []
 
     async def handler(message: str) -> None:
-        clock.seconds += 1.5
+        clock.advance(1.5)
 
     consumer = AsyncConsumer[str](clock=clock, on_handled=lambda *fact: handled.append(fact))
     consumer.register_handler("end.x", handler)

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from fluid.testing import ManualClock
 from fluid.workers import Workers
 from fluid.workers import supervisor as supervising
 from fluid.workers.waiting import Backoff
-from tests.fluid.workers.people import Diary, Diligent, Failing, TurnedClock, Unstartable
+from tests.fluid.workers.people import Diary, Diligent, Failing, Unstartable
 
 
 class Pauses:
@@ -64,18 +65,18 @@ async def test_each_life_is_a_whole_one(pauses: Pauses) -> None:
 
 async def test_the_pauses_double_up_to_the_longest(pauses: Pauses) -> None:
     failing = Failing(critical=False)
-    async with Workers(failing, clock=TurnedClock()):
+    async with Workers(failing, clock=ManualClock()):
         await fail(failing, times=11)
     assert pauses.seconds == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
 
 
 async def test_the_pauses_are_short_again_after_a_good_while(pauses: Pauses) -> None:
-    failing, clock = Failing(critical=False), TurnedClock()
+    failing, clock = Failing(critical=False), ManualClock()
     async with Workers(failing, clock=clock, steady_after=60.0):
         await fail(failing, times=3)
-        clock.seconds += 59.0
+        clock.advance(59.0)
         await fail(failing, times=1)
-        clock.seconds += 60.0
+        clock.advance(60.0)
         await fail(failing, times=2)
     assert pauses.seconds == [0.1, 0.2, 0.4, 0.8, 0.1, 0.2]
 

@@ -9,10 +9,11 @@ import pytest
 from fluid.clock import elapsed
 from fluid.scheduler.moves import Kind, RunRecord
 from fluid.scheduler.states import TaskState
+from fluid.testing.waiting import Watch
 from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, Desk, desk_at
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
-from tests.support.waiting import Watch, poll
+from tests.support.waiting import poll
 
 PATIENCE = 20.0
 

@@ -149,3 +149,17 @@ async def test_a_broker_that_knows_only_the_url_sees_the_same(desk: Desk) -> Non
         await other.close()
     assert record is not None
     assert (record.state, record.outcome) == (TaskState.success, b"kept")
+
+
+async def test_hastened_runs_are_due_now_and_have_not_waited_before(desk: Desk) -> None:
+    await desk.queue("a", "b", "c", delay=LONG)
+    await desk.queue("d")
+    with desk.own.server.client() as client:
+        client.delete(desk.keys["bell"])
+        assert await desk.broker.hasten(["a", "c", "d", "nobody"]) == 2
+        assert client.llen(desk.keys["bell"]) == 1
+    record, snapshot = await desk.broker.get_run("a"), await desk.balanced()
+    assert record is not None
+    assert record.ready <= snapshot.now
+    assert sorted(ids(await desk.take(10))) == ["a", "c", "d"]
+    assert await desk.state("b") is TaskState.scheduled

@@ -24,8 +24,8 @@ from fluid.errors import NoEmbeddedServerError
 from fluid.scheduler.brokers.binaries import find_server
 from fluid.scheduler.brokers.embedded import EmbeddedServer, start_or_join
 from fluid.scheduler.brokers.homes import Home
+from fluid.testing.waiting import PATIENCE
 from tests.support.processes import PythonProcess
-from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits for processes through pidfds")
 

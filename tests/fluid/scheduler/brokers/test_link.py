@@ -14,12 +14,13 @@ from fluid.scheduler.brokers.link import FIRST_PAUSE, LONGEST_PAUSE, pause_befor
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.moves import Kind, Refusal
 from fluid.scheduler.states import TaskState
+from fluid.testing.waiting import Watch
 from tests.fluid.scheduler.brokers.desk import Desk, desk_at, ids, outcome, submission
 from tests.support.lifeline import LOOPBACK
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
 from tests.support.servers import Flavour, RedisServer, queue_url
-from tests.support.waiting import Watch, poll
+from tests.support.waiting import poll
 
 PATIENCE = 30.0
 

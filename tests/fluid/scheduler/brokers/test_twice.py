@@ -286,6 +286,13 @@ async def replaying(desk: Desk, tried: RedisBroker) -> Any:
     return await tried.replay("a")
 
 
+@story(scripts.HASTEN)
+async def hastening(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a", "b", delay=LONG)
+    await desk.queue("c")
+    return await tried.hasten(["a", "b", "c", "d"]), ids(await desk.take(4))
+
+
 @story(scripts.PAUSE)
 async def pausing(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a")

@@ -1,0 +1,21 @@
+-- hasten: scheduled runs are due now, whatever they wait for: a delay, the next attempt, or their turn.
+-- KEYS: SCHEDULED, bell, run
+-- ARGV: runs of (id)
+-- RETURNS: how many of these are scheduled.
+-- TWICE: what is due is due; a run that was claimed meanwhile is scheduled no more, and left alone.
+
+local now = clock()
+local count = 0
+for i = REST + 1, #ARGV do
+  local record = K.run .. ARGV[i]
+  local m = map(call('HGETALL', record))
+  if m.at == 'scheduled' then
+    count = count + 1
+    if tonumber(call('ZSCORE', K['scheduled_' .. m.priority], m.id)) > now then
+      call('ZADD', K['scheduled_' .. m.priority], now, m.id)
+      call('HSET', record, 'ready', now)
+    end
+  end
+end
+if count > 0 then ring() end
+return count
