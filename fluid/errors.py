@@ -6,7 +6,7 @@ JSON field. Errors carry identifiers and words, never objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 
@@ -244,20 +244,60 @@ class BrokerUnavailableError(BrokerError, ConnectionError):
     reason = "broker_unavailable"
 
 
-class QueueUncertainError(BrokerError):
-    """The broker may or may not have the run: the answer was lost.
+class PartlyQueuedError(BrokerError):
+    """A batch stopped on its way: the runs `queued` are in, and those `unsent`, its last, are not.
 
-    Queue again with `QueueOptions(run_id=error.run_id)`: the same id is never accepted twice.
+    `__cause__` is what stopped it.
+    """
+
+    reason = "partly_queued"
+
+    def __init__(self, why: str, *, queued: Sequence[str], unsent: Sequence[str]) -> None:
+        self.queued = tuple(queued)
+        self.unsent = tuple(unsent)
+        super().__init__(f"{_counted(self.queued)} queued, {_counted(self.unsent)} not sent: {why}")
+
+
+class QueueUncertainError(BrokerError):
+    """The broker may or may not have the runs `run_ids`: the answer was lost.
+
+    Queue each again with `QueueOptions(run_id=...)`: the same id is never accepted twice. Of a batch, the
+    runs `queued` are in, and those `unsent`, its last, are not; `run_ids` are the ones right before them.
     """
 
     reason = "uncertain"
 
-    def __init__(self, run_id: str, why: str) -> None:
-        self.run_id = run_id
+    def __init__(
+        self,
+        run_ids: str | Sequence[str],
+        why: str,
+        *,
+        queued: Sequence[str] = (),
+        unsent: Sequence[str] = (),
+    ) -> None:
+        self.run_ids = (run_ids,) if isinstance(run_ids, str) else tuple(run_ids)
+        self.queued = tuple(queued)
+        self.unsent = tuple(unsent)
+        self.why = why
+        which, again = f"run {self.run_id}", f"it again with QueueOptions(run_id={self.run_id!r})"
+        if len(self.run_ids) > 1:
+            which = f"{len(self.run_ids):,} runs, the first {self.run_id},"
+            again = "each again with QueueOptions(run_id=...)"
+        others = ""
+        if queued or unsent:
+            others = f"; {_counted(self.queued)} queued, {_counted(self.unsent)} not sent"
         super().__init__(
-            f"run {run_id} may or may not have been queued ({why}); "
-            f"queue it again with QueueOptions(run_id={run_id!r}), which is safe"
+            f"{which} may or may not have been queued ({why}); queue {again}, which is safe{others}"
         )
+
+    @property
+    def run_id(self) -> str:
+        """The first of `run_ids`, the only one unless it was a batch."""
+        return self.run_ids[0]
+
+
+def _counted(run_ids: Sequence[str]) -> str:
+    return f"{len(run_ids):,} {'run is' if len(run_ids) == 1 else 'runs are'}"
 
 
 class NoEmbeddedServerError(BrokerError):

@@ -42,7 +42,7 @@ class TaskManagerConfig(BaseSettings):
     max_deliveries: int = Field(default=5, ge=1)
     """Losses after which a run is dead, unless its task says otherwise."""
     result_ttl: float = Field(default=3600.0, gt=0)
-    """Seconds a result is kept."""
+    """Seconds a result is kept, and why a run was aborted."""
     failure_ttl: float = Field(default=7 * 86400.0, gt=0)
     """Seconds the evidence of a failed run is kept."""
     stopping_grace_period: float = Field(default=10.0, ge=0)

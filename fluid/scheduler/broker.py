@@ -16,6 +16,7 @@ from fluid.scheduler.moves import (
     Claim,
     Fired,
     Limit,
+    Refusal,
     Renewal,
     Rescued,
     RunRecord,
@@ -151,10 +152,18 @@ class TaskBroker(ABC):
         """Break every connection, as a network would: calls under way meet it, the next ones connect anew."""
 
     @abstractmethod
+    async def reach(self) -> None:
+        """Be connected, so that what is queued next leaves at once. Tried once; nothing is sent."""
+
+    @abstractmethod
     async def enqueue(
         self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
     ) -> Acceptance:
-        """Into the queue, all in one move. `BrokerUnavailableError` has `sent` true when they may be in."""
+        """Into the queue, all in one move.
+
+        `BrokerUnavailableError` has `sent` false when they did not leave, which is said at once; true when
+        they may be in, which is tried to learn until `deadline`.
+        """
 
     @abstractmethod
     async def claim(
@@ -233,9 +242,11 @@ class TaskBroker(ABC):
     async def list_runs(
         self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
     ) -> list[RunRecord]:
-        """Runs in this state, newest first for failed and dead ones, next first for the others.
+        """Runs in this state, of this task and there for this reason, if they are named.
 
-        Only of this task and for this reason, if they are named.
+        Failed ones come newest first; others by priority, and then dead ones newest first, held ones by
+        task and age, the rest in the order in which their turn comes. Runs that ended otherwise are not
+        listed, and those that are queued or run are there for no reason.
         """
 
     @abstractmethod
@@ -253,12 +264,13 @@ class TaskBroker(ABC):
     async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
         """End a run `aborted`: `ended`, `asked` (its consumer was told), `over`, `elsewhere` or `unknown`.
 
-        `only` is `dead`, or `waiting` (not claimed yet): a run that is not so is left alone.
+        Of many who ask, one is told `ended`. `only` is `dead`, or `waiting` (not claimed yet): a run that is
+        not so is left alone.
         """
 
     @abstractmethod
-    async def replay(self, run_id: str) -> str:
-        """Make a dead run ready again: `replayed`, `unique`, `elsewhere` or `unknown`."""
+    async def replay(self, run_id: str) -> str | Refusal:
+        """Make a dead run ready again: `replayed`, `elsewhere`, `unknown`, or why it was refused."""
 
     @abstractmethod
     async def hasten(self, run_ids: Sequence[str]) -> int:
@@ -272,7 +284,10 @@ class TaskBroker(ABC):
     async def fire(
         self, task: str, fingerprint: str, tick: float, *, nonce: str, run: Submission | None
     ) -> Fired:
-        """Fire one tick, once in the fleet; without a run, give up those up to it. Tick 0 only registers."""
+        """Fire one tick, once in the fleet; without a run, give up those up to it. Tick 0 only registers.
+
+        A tick whose run's unique key is taken counts, and its run is refused.
+        """
 
     @abstractmethod
     async def schedules(self) -> dict[str, float]:

@@ -58,9 +58,11 @@ class Desk(Host):
     async def list_runs(
         self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
     ) -> list[TaskRun[Any]]:
-        """Runs in a state: newest first for `dead` and `failure`, next first for those that wait.
+        """Runs in a state, of this task and there for this reason, if they are named.
 
-        Successes are not indexed: ask for one by its id.
+        Failed ones come newest first. Others come by priority, and then dead ones newest first, held ones by
+        task and age, the rest in the order in which their turn comes. Runs that ended in success or aborted
+        are not listed: ask for one by its id.
         """
         records = await self._broker.list_runs(state, task=task, reason=reason, limit=limit, offset=offset)
         return [run_of_record(record, self) for record in records]
@@ -80,7 +82,8 @@ class Desk(Host):
         record = await self._record(run_id)
         answered = await self._broker.cancel(run_id, only="dead", reason="discarded")
         if answered != "ended":
-            raise FluidError(f"run {run_id} is {record.state}: only a dead run can be discarded")
+            now = await self._record(run_id)
+            raise FluidError(f"run {run_id} is {now.state}: only a dead run can be discarded")
         self._announce_ended(record, "discarded")
 
     async def cancel_run(self, run_id: str) -> bool:

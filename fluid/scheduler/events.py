@@ -112,7 +112,7 @@ EVENTS: Mapping[str, EventInfo] = {
         "events were dropped before a handler saw them; facts: `event`, `handler`, `count`"
     ),
     "schedule_fired": _about_consumer(
-        "a tick was fired; facts: `task`, `tick`, `lateness` in seconds, `next`"
+        "a tick was fired, its run queued or refused; facts: `task`, `tick`, `lateness` in seconds, `next`"
     ),
     "schedule_missed": _about_consumer("ticks passed that will not be fired; facts: `task`, `count`"),
     "queue_paused": _about_consumer("the queue is paused: nothing is claimed"),

@@ -39,7 +39,10 @@ class Host(Workers):
         )
         self._registry = TaskRegistry()
         self._broker: TaskBroker = RedisBroker(
-            self._config.broker_url, failure_ttl=self._config.failure_ttl, start=self._may_start_broker
+            self._config.broker_url,
+            result_ttl=self._config.result_ttl,
+            failure_ttl=self._config.failure_ttl,
+            start=self._may_start_broker,
         )
         self._announcer = Announcer(stopping_grace_period=self._config.stopping_grace_period)
         self._interceptors: list[Interceptor] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,15 @@ from fluid.scheduler.interceptors import around_queueing
 from fluid.scheduler.local import execute_here
 from fluid.scheduler.moves import Refusal, Submission
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
-from fluid.scheduler.producing import MAX_RUNS, Producer, refusal_of
+from fluid.scheduler.producing import MAX_RUNS, Producer, refusal_of, stopped_at
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.submitting import new_run, replay_of, submission_of
 from fluid.scheduler.sync_queue import SyncQueue
 from fluid.scheduler.task import Task
 from fluid.settings import TaskManagerConfig
+
+logger = logging.getLogger("fluid")
 
 CLI_GROUP = "fluid.cli"
 FLUSH_SECONDS = 5.0
@@ -56,7 +59,7 @@ class TaskManager(Desk):
         super().__init__(config=config, name=name, **settings)
         self._producer = Producer(self._broker)
         self._being_queued = BeingQueued()
-        self._sync_queue = SyncQueue(self._queue_made)
+        self._sync_queue = SyncQueue(self._queue_made, together=MAX_RUNS)
         self.add_workers(self._sync_queue)
 
     async def on_startup(self) -> None:
@@ -81,14 +84,17 @@ class TaskManager(Desk):
     ) -> TaskRun[Any]:
         """Queue one run; when this returns, the broker has it.
 
-        With `when_taken="join"` the run that has the unique key is given back instead.
+        A run that was made by `create_task_run` is queued as it is, so only `options` go with it. With
+        `when_taken="join"` the run that has the unique key is given back instead.
 
         Raises `UnknownTaskError`, `InvalidParamsError` or `PayloadTooLargeError` before anything is sent,
         `UniqueRunError`, `BrokerUnavailableError` (not queued) or `QueueUncertainError` (perhaps queued).
         """
         chosen = options or NO_OPTIONS
-        run = task if isinstance(task, TaskRun) else self._new_run(task, priority, chosen, params)
-        return await self._queue_one(run, chosen)
+        if isinstance(task, TaskRun):
+            _refuse_extras(task, priority, chosen, params)
+            return await self._queue_one(task, chosen)
+        return await self._queue_one(self._new_run(task, priority, chosen, params), chosen)
 
     async def queue_many(
         self,
@@ -96,17 +102,33 @@ class TaskManager(Desk):
         params: Sequence[Mapping[str, Any]],
         priority: TaskPriority | None = None,
         options: QueueOptions | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[TaskRun[Any]]:
         """Queue a run for each of these parameters, in order, in one round trip for 500 of them.
 
-        A run whose task is `unique` and whose key is taken stays in `init`, with the reason `unique`.
+        `progress` is called after each round trip, with how many are done and how many there are. A run whose
+        task is `unique` and whose key is taken stays in `init`, with the reason `unique`.
+
+        Raises what `queue` raises. When some of the runs are queued, or may be, that is
+        `PartlyQueuedError` or `QueueUncertainError`, which tell which ones.
         """
         chosen = options or NO_OPTIONS
-        if chosen.run_id or chosen.unique_key:
-            raise FluidError("queue_many gives every run an id of its own and takes no unique_key: use queue")
+        if chosen.run_id or chosen.unique_key or chosen.when_taken != "reject":
+            raise FluidError("queue_many gives every run an id and a key of its own: use queue")
         runs = [self._new_run(task, priority, chosen, one) for one in params]
-        for start in range(0, len(runs), MAX_RUNS):
-            await self._queue_runs(runs[start : start + MAX_RUNS], chosen)
+        with around_queueing(self._interceptors, runs):
+            written = self._written(runs, chosen)
+            for start in range(0, len(runs), MAX_RUNS):
+                end = min(start + MAX_RUNS, len(runs))
+                try:
+                    await self._submit(runs[start:end], written[start:end])
+                except Exception as error:
+                    if (stopped := stopped_at(error, runs, start, end)) is not None:
+                        raise stopped from error
+                    raise
+                if progress is not None:
+                    progress(end, len(runs))
         return runs
 
     async def queue_and_wait(
@@ -154,8 +176,19 @@ class TaskManager(Desk):
     ) -> TaskRun[Any]:
         return new_run(self._registry.resolve(task), priority, options, params, door=self)
 
-    async def _queue_made(self, run: TaskRun[Any]) -> None:
-        await self._queue_one(run, NO_OPTIONS)
+    async def _queue_made(self, runs: Sequence[TaskRun[Any]]) -> None:
+        """Queue runs whose callers have gone: what cannot be queued is said, and stops none of the others."""
+        with around_queueing(self._interceptors, runs):
+            written: dict[TaskRun[Any], Submission] = {}
+            for run in runs:
+                try:
+                    [written[run]] = self._written([run], NO_OPTIONS)
+                except FluidError as error:
+                    logger.error("a run of %s cannot be queued: %s", run.name, error)
+            owners = await self._submit([*written], [*written.values()]) if written else []
+        for run, owner in zip(written, owners, strict=True):
+            if owner:
+                logger.error("a run of %s cannot be queued: %s", run.name, UniqueRunError(run.name, owner))
 
     async def _queue_one(self, run: TaskRun[Any], options: QueueOptions) -> TaskRun[Any]:
         owner = ""
@@ -174,16 +207,23 @@ class TaskManager(Desk):
     async def _queue_runs(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[str]:
         """Queue these; for each one, the run that has its unique key, or an empty word."""
 
-        def written() -> list[Submission]:
-            return [submission_of(run, self._registry.get(run.name), options) for run in runs]
-
         with around_queueing(self._interceptors, runs):
-            return await self._submit(runs, written)
+            return await self._submit(runs, self._written(runs, options))
+
+    def _written(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[Submission]:
+        """These runs as the broker is given them; all are refused when one of them cannot be written."""
+        try:
+            return [submission_of(run, self._registry.get(run.name), options) for run in runs]
+        except Exception as error:
+            for run in runs:
+                self._announcer.announce("queue", run)
+                self._announcer.announce("refused", run, reason=refusal_of(error))
+            raise
 
     async def _submit(
         self,
         runs: Sequence[TaskRun[Any]],
-        written: Callable[[], Sequence[Submission]],
+        written: Sequence[Submission],
         *,
         replayed: bool = False,
     ) -> list[str]:
@@ -192,7 +232,7 @@ class TaskManager(Desk):
                 self._announcer.announce("queue", run)
             try:
                 answer = await self._producer.submit(
-                    written(), timeout=self._config.queue_timeout, replayed=replayed
+                    written, timeout=self._config.queue_timeout, replayed=replayed
                 )
             except Exception as error:
                 for run in runs:
@@ -239,11 +279,13 @@ class TaskManager(Desk):
         record = await self._record(run_id)
         if record.state is TaskState.failure:
             run, submission = replay_of(record, self)
-            await self._submit([run], lambda: [submission], replayed=True)
+            [owner] = await self._submit([run], [submission], replayed=True)
+            if owner:
+                raise UniqueRunError(run.name, owner)
             return run
         answered = await self._broker.replay(run_id)
-        if answered == "unique":
-            raise UniqueRunError(record.task, "another run took its unique key")
+        if isinstance(answered, Refusal):
+            raise UniqueRunError(record.task, answered.run_id)
         if answered != "replayed":
             raise FluidError(f"run {run_id} is {record.state}: only a dead or a failed run can be replayed")
         return await self.get_run(run_id)
@@ -261,3 +303,19 @@ class TaskManager(Desk):
         run = self._new_run(task, priority, chosen, params)
         run.from_run_id, run.root_run_id = parent.id, parent.root_run_id or parent.id
         return await self._queue_one(run, chosen)
+
+
+def _refuse_extras(
+    run: TaskRun[Any], priority: TaskPriority | None, options: QueueOptions, params: Mapping[str, Any]
+) -> None:
+    """What was settled when the run was made cannot be given once more."""
+    extras = list(params)
+    if priority is not None:
+        extras.append("priority")
+    if options.run_id not in (None, run.id):
+        extras.append("options.run_id")
+    if extras:
+        raise FluidError(
+            f"run {run.id} of task {run.name!r} is made already and is queued as it is: give "
+            f"{', '.join(extras)} to create_task_run, or queue the task instead of a run"
+        )

@@ -176,6 +176,9 @@ class RunRecord:
     ready: float = 0.0
     failures: int = 0
     losses: int = 0
+    deliveries: int | None = None
+    unique: str = ""
+    group: str = ""
     reason: str = ""
     outcome: bytes = b""
     owners: tuple[str, ...] = ()
@@ -208,6 +211,8 @@ class Fired:
     tick: Tick
     last: float
     """The last tick that counts."""
+    refusal: Refusal | None = None
+    """Why the run of a tick that was fired was not accepted."""
 
 
 class Renewal(enum.IntEnum):

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from fluid.clock import from_milliseconds
-from fluid.errors import BrokerError, FluidError
+from fluid.errors import BrokerError, FluidError, UniqueRunError
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.broker import TaskBroker
@@ -121,10 +121,15 @@ class Firing(Upkeep):
             )
             if fired.tick is not Tick.fired:
                 return
-            run.queued = from_milliseconds(fired.now)
             self._announcer.announce("queue", run)
-            run.move(TaskState.queued)
-            self._announcer.announce("queued", run)
+            if fired.refusal is None:
+                run.queued = from_milliseconds(fired.now)
+                run.move(TaskState.queued)
+                self._announcer.announce("queued", run)
+            else:
+                run.reason = fired.refusal.reason
+                logger.info("run %s was refused: %s", run.id, UniqueRunError(task.name, fired.refusal.run_id))
+                self._announcer.announce("refused", run, reason=run.reason)
         following = schedule.next_after(tick)
         facts = {
             "task": task.name,

@@ -142,11 +142,12 @@ class Settling(Worker):
         )
 
     def _ttl(self, finished: Finished) -> float:
-        if finished.kind is not Kind.success:
+        if finished.kind is Kind.failure:
             return self._failure_ttl
         task = self._registry.get(finished.attempt.run.name)
         ttl = self._result_ttl if task is None or task.result_ttl is None else task.result_ttl
-        return ttl if finished.result != NO_RESULT else min(ttl, NOTHING_KEPT_SECONDS)
+        nothing_kept = finished.kind is Kind.success and finished.result == NO_RESULT
+        return min(ttl, NOTHING_KEPT_SECONDS) if nothing_kept else ttl
 
     def _announce(self, finished: Finished, accepted: bool, now: float) -> None:
         run, kind, announce = finished.attempt.run, finished.kind, self._announcer.announce

@@ -69,7 +69,7 @@ def _unique_key(task: str, unique: UniqueKey, params: Any) -> str:
 
 
 def replay_of(record: RunRecord, door: RunDoor) -> tuple[TaskRun[Any], Submission]:
-    """A new run with the message of one that failed, which it follows."""
+    """A new run with the message and the keys of one that failed, which it follows."""
     try:
         message = decode_message(record.message)
     except UnreadableMessageError as error:
@@ -84,4 +84,7 @@ def replay_of(record: RunRecord, door: RunDoor) -> tuple[TaskRun[Any], Submissio
         priority=record.priority,
         message=encode_message(run, params=bytes(message.params)),
         version=record.version,
+        deliveries=record.deliveries,
+        unique=record.unique,
+        group=record.group,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fluid.errors import BrokerError, FluidError
@@ -19,11 +19,12 @@ TRY_AGAIN_SECONDS = 1.0
 
 
 class SyncQueue(Worker):
-    """Sends on what threads have put in, in order, and on stop all of it."""
+    """Sends on what threads have put in, in order, many at a time, and on stop all of it."""
 
-    def __init__(self, queue: Callable[[TaskRun[Any]], Awaitable[None]]) -> None:
+    def __init__(self, queue: Callable[[Sequence[TaskRun[Any]]], Awaitable[None]], *, together: int) -> None:
         super().__init__(name="sync_queue", stage=5)
         self._queue = queue
+        self._together = together
         self._backlog: deque[TaskRun[Any]] = deque()
         self._came = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -65,15 +66,17 @@ class SyncQueue(Worker):
                 if not self._backlog:
                     await self._came.wait()
                 continue
-            run = self._backlog[0]
+            # threads may add to it meanwhile, at its end
+            runs = [self._backlog[at] for at in range(min(self._together, len(self._backlog)))]
             try:
-                await self._queue(run)
+                await self._queue(runs)
             except BrokerError as error:
-                # its id makes it safe to try again, whether or not it is in
-                logger.warning("a run of %s is not queued yet: %s", run.name, error)
+                # their ids make it safe to try again, whether or not they are in
+                logger.warning("%d runs from sync_queue are not queued yet: %s", len(runs), error)
                 if self.is_stopping() or await self.wait_for_stop(TRY_AGAIN_SECONDS):
                     return
                 continue
             except FluidError as error:
-                logger.error("a run of %s cannot be queued: %s", run.name, error)
-            self._backlog.popleft()
+                logger.error("%d runs from sync_queue cannot be queued: %s", len(runs), error)
+            for _ in runs:
+                self._backlog.popleft()

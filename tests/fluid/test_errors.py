@@ -16,6 +16,7 @@ from fluid.errors import (
     DuplicateTaskError,
     FluidError,
     InvalidParamsError,
+    PartlyQueuedError,
     PayloadTooLargeError,
     QueueUncertainError,
     ResultTimeoutError,
@@ -40,6 +41,17 @@ MADE: list[tuple[FluidError, dict[str, Any], str]] = [
     (RunDeadError("run-7", "greet", "oh"), {"why": "oh"}, "is dead: oh"),
     (ResultTimeoutError("run-7", 2.0), {"run_id": "run-7"}, "2 s"),
     (QueueUncertainError("run-7", "lost"), {"run_id": "run-7"}, "QueueOptions(run_id='run-7')"),
+    (
+        QueueUncertainError(["b", "c"], "lost", queued=["a"], unsent=["d", "e"]),
+        {"run_id": "b", "run_ids": ("b", "c"), "queued": ("a",), "unsent": ("d", "e"), "why": "lost"},
+        "2 runs, the first b, may or may not have been queued (lost); queue each again with "
+        "QueueOptions(run_id=...), which is safe; 1 run is queued, 2 runs are not sent",
+    ),
+    (
+        PartlyQueuedError("away", queued=["a", "b"], unsent=["c"]),
+        {"queued": ("a", "b"), "unsent": ("c",)},
+        "2 runs are queued, 1 run is not sent: away",
+    ),
     (Retry("later", delay=3.0), {"delay": 3.0}, "later"),
 ]
 

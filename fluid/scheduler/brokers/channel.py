@@ -135,8 +135,18 @@ class Channel:
             raise MissingStreamError(text) from error
         raise BrokerError(f"the broker refused a command: {text}") from error
 
+    @property
+    def ready(self) -> bool:
+        """Connected: what is sent now leaves at once."""
+        return self._connection is not None and self._connection.is_connected and not self.doubtful
+
+    async def connect(self) -> None:
+        """Be `ready`; nothing is sent."""
+        async with self._turn:
+            await self._connected()
+
     async def _connected(self) -> AbstractConnection:
-        if self._connection is not None and self._connection.is_connected and not self.doubtful:
+        if self._connection is not None and self.ready:
             return self._connection
         await self.close()
         self.doubtful = False

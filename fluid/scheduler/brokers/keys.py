@@ -21,7 +21,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:claims                    hash of consumer -> nonce and tokens of its last claim; `*paused` pauses
                                   all, `<consumer>*stopping` one
     {q}:consumers, {q}:seen       hash of consumer -> what it is; zset of consumers by last sign of life
-    {q}:schedules                 hash of task -> fingerprint, last tick, nonce
+    {q}:schedules                 hash of task -> fingerprint, last tick, nonce[:the run in its way]
     {q}:upkeep                    hash of job -> when it was last done, and its answer
     {q}:run:<id>                  hash, the record of one run: where it is (`at`), its entry, its
                                   fields while it is in no stream, its outcome; expires when final

@@ -79,6 +79,18 @@ class Link:
             for listener in self._listeners.recovered:
                 listener(seconds)
 
+    async def reach(self, move: str, channel: Channel) -> None:
+        """Connect this channel, for this move. That it could be is no answer of the broker yet."""
+        if channel.ready:
+            return
+        begin = elapsed()
+        try:
+            await channel.connect()
+        except LostError as error:
+            self.failed(str(error))
+            self._watched(move, begin, "lost")
+            raise
+
     async def call(self, move: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """One try of a move, timed and judged."""
         begin = elapsed()
@@ -105,16 +117,25 @@ class Link:
             self.answered()
             return answer
         finally:
-            for watcher in self._listeners.command:
-                watcher(move, elapsed() - begin, kind)
+            self._watched(move, begin, kind)
+
+    def _watched(self, move: str, begin: float, kind: str) -> None:
+        for watcher in self._listeners.command:
+            watcher(move, elapsed() - begin, kind)
 
     async def persist(
-        self, move: str, attempt: Callable[[], Awaitable[T]], deadline: float | None = None
+        self,
+        move: str,
+        attempt: Callable[[], Awaitable[T]],
+        deadline: float | None = None,
+        *,
+        once_sent: bool = False,
     ) -> T:
         """Try a move until it is answered, or until the deadline has passed.
 
-        The error of the last try is raised then; its `sent` is true if any try may have been
-        carried out. A move that finds the streams gone is tried again once they are repaired.
+        With `once_sent`, only a move that may have been carried out is tried again. The error of the last
+        try is raised then; its `sent` is true if any try may have been carried out. A move that finds the
+        streams gone is tried again once they are repaired.
         """
         tries, repairs, sent = 0, 0, False
         while True:
@@ -128,6 +149,8 @@ class Link:
                 await self.persist("open", self.repair, deadline)
             except LostError as error:
                 sent = sent or error.sent
+                if once_sent and not sent:
+                    raise
                 pause = pause_before(tries)
                 if deadline is not None and elapsed() + pause > deadline:
                     raise LostError(

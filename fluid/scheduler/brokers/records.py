@@ -9,7 +9,18 @@ import msgspec
 
 from fluid.scheduler.broker import Books, ConsumerInfo, Depths, Snapshot
 from fluid.scheduler.brokers.keys import LANES, LETTERS, STREAM_CODES, priority_letter
-from fluid.scheduler.moves import Claim, Claimed, Fate, Refusal, Rescued, RunRecord, Settlement, Submission
+from fluid.scheduler.moves import (
+    Claim,
+    Claimed,
+    Fate,
+    Fired,
+    Refusal,
+    Rescued,
+    RunRecord,
+    Settlement,
+    Submission,
+    Tick,
+)
 from fluid.scheduler.states import TaskPriority, TaskState
 
 Flat = Sequence[bytes]
@@ -113,6 +124,9 @@ def _record(fields: dict[bytes, bytes], state: TaskState) -> RunRecord:
         ready=float(fields.get(b"ready", 0)),
         failures=int(fields.get(b"failures", 0)),
         losses=int(fields.get(b"losses", 0)),
+        deliveries=int(fields[b"deliveries"]) if b"deliveries" in fields else None,
+        unique=fields.get(b"unique", b"").decode(),
+        group=fields.get(b"group", b"").decode(),
         reason=fields.get(b"reason", b"").decode(),
         outcome=fields.get(b"outcome", b""),
         owners=tuple(fields.get(b"owners", b"").decode().split()),
@@ -215,6 +229,34 @@ def submission_words(run: Submission) -> tuple[bytes | str | int, ...]:
         due,
         run.message,
     )
+
+
+def fired_words(run: Submission | None) -> tuple[bytes | str | int, ...]:
+    """The run of a tick, if it has one, as the arguments of `fire`."""
+    if run is None:
+        return ("",) * 7
+    return (
+        run.id,
+        priority_letter(run.priority),
+        run.version,
+        run.deliveries or "",
+        run.unique,
+        run.group,
+        run.message,
+    )
+
+
+def read_fired(answer: Sequence[Any]) -> Fired:
+    """The answer of `fire`."""
+    now, what, last, owner = answer
+    refusal = Refusal("unique", owner.decode()) if owner else None
+    return Fired(now, Tick(what.decode()), float(last), refusal)
+
+
+def read_replayed(answer: Sequence[Any]) -> str | Refusal:
+    """The answer of `replay`."""
+    _, what, *owner = answer
+    return Refusal("unique", owner[0].decode()) if owner else str(what.decode())
 
 
 def read_verdict(run_id: str, word: int | bytes) -> Refusal | None:

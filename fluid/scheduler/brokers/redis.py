@@ -13,15 +13,18 @@ from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, Snapshot, Task
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, LostError, Word
-from fluid.scheduler.brokers.keys import STOPPING, Keys, priority_letter
+from fluid.scheduler.brokers.keys import STOPPING, Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
 from fluid.scheduler.brokers.listing import Listing, Wanted
 from fluid.scheduler.brokers.records import (
+    fired_words,
     milliseconds,
     read_claim,
     read_consumers,
     read_dangers,
+    read_fired,
+    read_replayed,
     read_rescued,
     read_shown,
     read_snapshot,
@@ -43,7 +46,6 @@ from fluid.scheduler.moves import (
     Settled,
     Settlement,
     Submission,
-    Tick,
 )
 from fluid.scheduler.states import TaskState
 
@@ -68,9 +70,17 @@ LOOK_SECONDS = 0.1
 class RedisBroker(TaskBroker):
     """Runs kept in Redis or Valkey; see the key map in `keys` and the moves in `scripts`."""
 
-    def __init__(self, url: str = "", *, failure_ttl: float = 7 * 86400.0, start: bool = True) -> None:
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        result_ttl: float = 3600.0,
+        failure_ttl: float = 7 * 86400.0,
+        start: bool = True,
+    ) -> None:
         self._address = Address.parse(url)
         self._keys = Keys(self._address.queue)
+        self._result_ttl = result_ttl
         self._failure_ttl = failure_ttl
         self.listeners = BrokerListeners()
         self._link = Link(self._address, self.listeners, start=start)
@@ -114,6 +124,9 @@ class RedisBroker(TaskBroker):
 
     # -- queueing --------------------------------------------------------------------------
 
+    async def reach(self) -> None:
+        await self._link.reach(scripts.ENQUEUE.name, self._queueing)
+
     async def enqueue(
         self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
     ) -> Acceptance:
@@ -141,7 +154,7 @@ class RedisBroker(TaskBroker):
             words[2] = 1  # another try must not take what this one has done for another's doing
             return await self._queueing.script(scripts.ENQUEUE, command)
 
-        return await self._link.persist(scripts.ENQUEUE.name, attempt, deadline)
+        return await self._link.persist(scripts.ENQUEUE.name, attempt, deadline, once_sent=True)
 
     # -- consuming -------------------------------------------------------------------------
 
@@ -156,20 +169,8 @@ class RedisBroker(TaskBroker):
         cursor: str,
         held: Sequence[str],
     ) -> Claim:
-        nonce = uuid.uuid4().hex[:16]
-        words = scripts.CLAIM.command(
-            self._keys,
-            (
-                consumer,
-                nonce,
-                min(slots, MAX_BATCH),
-                milliseconds(lease),
-                suspects,
-                MESSAGE_VERSION,
-                cursor,
-                *held,
-            ),
-        )
+        asked = (consumer, uuid.uuid4().hex[:16], min(slots, MAX_BATCH), milliseconds(lease), suspects)
+        words = scripts.CLAIM.command(self._keys, (*asked, MESSAGE_VERSION, cursor, *held))
         bell: list[Sequence[Word]] = (
             [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
         )
@@ -217,7 +218,7 @@ class RedisBroker(TaskBroker):
         self, *, nonce: str, interval: float, max_deliveries: int, silence: float = 0.0
     ) -> list[Rescued]:
         times = (milliseconds(interval), milliseconds(silence))
-        arguments = (nonce, *times, RESCUED_AT_ONCE, max_deliveries, milliseconds(self._failure_ttl))
+        arguments = (nonce, *times, RESCUED_AT_ONCE, max_deliveries, milliseconds(self._result_ttl))
         words = scripts.RESCUE.command(self._keys, arguments)
         # one try: a second one could come right after an outage, before the keepers have renewed
         answer = await self._link.call(
@@ -298,12 +299,12 @@ class RedisBroker(TaskBroker):
         self._ends.start()
 
     async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
-        answer = await self._ask(scripts.CANCEL, (run_id, only, reason, milliseconds(self._failure_ttl)))
+        arguments = (run_id, uuid.uuid4().hex[:16], only, reason, milliseconds(self._result_ttl))
+        answer = await self._ask(scripts.CANCEL, arguments)
         return str(answer[1].decode())
 
-    async def replay(self, run_id: str) -> str:
-        answer = await self._ask(scripts.REPLAY, (run_id, uuid.uuid4().hex[:16]))
-        return str(answer[1].decode())
+    async def replay(self, run_id: str) -> str | Refusal:
+        return read_replayed(await self._ask(scripts.REPLAY, (run_id, uuid.uuid4().hex[:16])))
 
     async def hasten(self, run_ids: Sequence[str]) -> int:
         batches = (run_ids[start : start + MAX_BATCH] for start in range(0, len(run_ids), MAX_BATCH))
@@ -317,13 +318,8 @@ class RedisBroker(TaskBroker):
     async def fire(
         self, task: str, fingerprint: str, tick: float, *, nonce: str, run: Submission | None
     ) -> Fired:
-        words: list[Word] = [task, fingerprint, int(tick), nonce]
-        if run is None:
-            words += ["", "", "", "", ""]
-        else:
-            words += [run.id, priority_letter(run.priority), run.version, run.deliveries or "", run.message]
-        now, what, last = await self._ask(scripts.FIRE, words)
-        return Fired(now, Tick(what.decode()), float(last))
+        words = (task, fingerprint, int(tick), nonce, *fired_words(run))
+        return read_fired(await self._ask(scripts.FIRE, words))
 
     async def schedules(self) -> dict[str, float]:
         kept = await self._command("HGETALL", self._keys["schedules"])

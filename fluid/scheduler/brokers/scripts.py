@@ -137,8 +137,20 @@ RESCUE = Script(
 SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"))
 FIRE = Script(
     "fire",
-    (*_ENQUEUE_TO, "schedules", "run"),
-    ("task", "fingerprint", "tick", "nonce", "id", "priority", "version", "deliveries", "message"),
+    (*_ENQUEUE_TO, "schedules", "unique", "run"),
+    (
+        "task",
+        "fingerprint",
+        "tick",
+        "nonce",
+        "id",
+        "priority",
+        "version",
+        "deliveries",
+        "unique",
+        "group",
+        "message",
+    ),
 )
 SHOW = Script("show", ("STREAMS", "leases", "waited", "run"), ("id", "wait"))
 CANCEL = Script(
@@ -159,7 +171,7 @@ CANCEL = Script(
         "done",
         "run",
     ),
-    ("id", "only", "reason", "ttl"),
+    ("id", "nonce", "only", "reason", "ttl"),
 )
 LIMIT = Script(
     "limit",

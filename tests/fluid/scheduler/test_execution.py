@@ -23,7 +23,9 @@ from fluid.scheduler import (
     TaskState,
     task,
 )
+from fluid.scheduler.brokers.keys import Keys
 from tests.fluid.scheduler.consuming import Gate, consuming, managing, slot_taken
+from tests.support.queues import OwnQueue
 from tests.support.waiting import poll
 
 # -- time -----------------------------------------------------------------------------------
@@ -247,6 +249,22 @@ async def test_higher_priorities_are_claimed_first(broker_url: str) -> None:
     assert order == ["high 1", "high 2", "medium 1", "medium 2", "low 1", "low 2"]
 
 
+@pytest.mark.parametrize(("own", "kept_for"), [(None, 1000), (50.0, 50)])
+async def test_what_is_kept_of_an_aborted_run_goes_when_results_go(
+    broker_queue: OwnQueue, own: float | None, kept_for: int
+) -> None:
+    @task(result_ttl=own)
+    async def gives_up(ctx: TaskRun) -> None:
+        raise Abort("no such customer")
+
+    async with consuming(broker_queue.url, gives_up, result_ttl=1000) as (consumer, heard):
+        run = await consumer.queue(gives_up)
+        await heard.wait_for("aborted", run.id)
+        with broker_queue.server.client() as client:
+            kept = client.pttl(Keys(broker_queue.name).run(run.id))
+        assert (kept_for - 40) * 1000 < kept <= kept_for * 1000
+
+
 # -- cancelling -----------------------------------------------------------------------------
 
 
@@ -276,6 +294,16 @@ async def test_a_queued_run_is_cancelled_there_and_then_and_never_starts(broker_
             assert after.state is TaskState.success
         with pytest.raises(RunAbortedError, match="cancelled"):
             await run.result(timeout=1)
+
+
+async def test_of_all_who_cancel_a_run_one_is_told_that_it_did_and_its_end_is_announced_once(
+    broker_url: str,
+) -> None:
+    async with managing(broker_url, whenever) as (manager, heard):
+        run = await manager.queue(whenever)
+        assert sorted(await asyncio.gather(*(run.cancel() for _ in range(3)))) == [False, False, True]
+        assert await run.cancel() is False
+        assert heard.names(run.id) == ["queue", "queued", "end", "aborted"]
 
 
 async def test_a_held_run_is_cancelled_there_and_then(broker_url: str) -> None:
@@ -424,6 +452,17 @@ async def test_a_dead_run_is_replayed_as_itself(broker_url: str) -> None:
             assert await again.result(timeout=5) == "attempt 1"
         books = (await manager.broker.snapshot()).books
         assert (books.accepted, books.replayed, books.success, books.unaccounted) == (1, 1, 1, 0)
+
+
+async def test_of_all_who_discard_a_run_one_does_and_its_end_is_announced_once(broker_url: str) -> None:
+    async with managing(broker_url, mortal) as (manager, heard):
+        run = await _dead_run(manager)
+        told = await asyncio.gather(*(manager.discard(run.id) for _ in range(3)), return_exceptions=True)
+        assert told.count(None) == 1
+        assert {str(error) for error in told if error} == {
+            f"run {run.id} is aborted: only a dead run can be discarded"
+        }
+        assert heard.names(run.id) == ["queue", "queued", "end", "aborted"]
 
 
 async def test_a_discarded_run_ends_aborted(broker_url: str) -> None:

@@ -155,6 +155,37 @@ async def test_a_producer_that_gives_up_says_how_to_queue_again_safely(
         assert heard.of("refused")[0].reason == "uncertain"
 
 
+async def test_a_run_that_is_made_is_queued_as_it_is(broker_url: str) -> None:
+    async with managing(broker_url, idle) as (manager, _):
+        made = manager.create_task_run(idle, "mine", TaskPriority.high, n=1)
+        run = await manager.queue(made, options=QueueOptions(delay=60, run_id="mine"))
+        assert run is made
+        found = await manager.get_run("mine")
+        assert (found.state, found.priority, found.params) == (
+            TaskState.scheduled,
+            TaskPriority.high,
+            {"n": 1},
+        )
+
+
+@pytest.mark.parametrize(
+    ("extras", "named"),
+    [
+        ({"priority": TaskPriority.high}, "priority"),
+        ({"n": 2, "m": 3}, "n, m"),
+        ({"options": QueueOptions(run_id="other")}, r"options\.run_id"),
+    ],
+)
+async def test_a_run_that_is_made_cannot_be_given_what_would_be_ignored(
+    broker_url: str, extras: dict[str, Any], named: str
+) -> None:
+    async with managing(broker_url, idle) as (manager, _):
+        run = manager.create_task_run(idle, n=1)
+        with pytest.raises(FluidError, match=f"is made already.*: give {named} to create_task_run"):
+            await manager.queue(run, **extras)
+        assert (await manager.broker.snapshot()).books.accepted == 0
+
+
 async def test_the_same_id_is_accepted_once(broker_url: str) -> None:
     async with managing(broker_url, idle) as (manager, _):
         first = await manager.queue(idle, options=QueueOptions(run_id="mine"))

@@ -27,7 +27,7 @@ class AwayError(BrokerUnavailableError):
 
 
 class Counter:
-    """A broker's counter where submissions are handed in; it can be closed, and can break."""
+    """A broker's counter where submissions are handed in; it can be out of reach, be closed, and break."""
 
     url = "counter://"
 
@@ -35,11 +35,16 @@ class Counter:
         self.flushes: list[list[str]] = []
         self.replayed: list[bool] = []
         self.deadlines: list[float] = []
+        self.near = asyncio.Event()
+        self.near.set()
         self.open = asyncio.Event()
         self.open.set()
         self.breaks: list[Exception] = []
         self.refuses: set[str] = set()
         self.watch = Watch()
+
+    async def reach(self) -> None:
+        await self.near.wait()
 
     async def enqueue(
         self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
@@ -165,7 +170,6 @@ async def test_a_caller_that_no_flush_took_up_in_time_was_not_sent(
     ("error", "told"),
     [
         (AwayError(sent=True), QueueUncertainError),
-        (AwayError(sent=False), BrokerUnavailableError),
         (BrokerError("refused"), BrokerError),
         (ValueError("a fault of ours"), ValueError),
     ],
@@ -181,8 +185,66 @@ async def test_every_caller_of_a_broken_flush_hears_of_it_and_the_next_one_goes(
 
 async def test_an_uncertain_caller_is_told_of_its_own_run(producer: Producer, counter: Counter) -> None:
     counter.breaks = [AwayError(sent=True)]
-    answers = await asyncio.gather(submit(producer, "a"), submit(producer, "b"), return_exceptions=True)
-    assert [answer.run_id for answer in answers if isinstance(answer, QueueUncertainError)] == ["a", "b"]
+    answers = await asyncio.gather(submit(producer, "a"), submit(producer, "b", "c"), return_exceptions=True)
+    told = [answer for answer in answers if isinstance(answer, QueueUncertainError)]
+    assert [(error.run_id, error.run_ids) for error in told] == [("a", ("a",)), ("b", ("b", "c"))]
+
+
+async def test_what_was_not_sent_is_sent_again_for_those_who_have_the_time(
+    producer: Producer, counter: Counter
+) -> None:
+    counter.breaks = [AwayError(sent=False)]
+    hasty, patient = await asyncio.gather(
+        submit(producer, "a", timeout=0), submit(producer, "b"), return_exceptions=True
+    )
+    assert isinstance(hasty, BrokerUnavailableError)
+    assert isinstance(patient, Acceptance)
+    assert counter.flushes == [["a", "b"], ["b"]]
+
+
+async def test_who_gives_up_before_there_is_a_connection_was_not_sent_and_never_will_be(
+    producer: Producer, counter: Counter
+) -> None:
+    counter.near.clear()
+    patient = asyncio.create_task(submit(producer, "b"))
+    with pytest.raises(BrokerUnavailableError, match="not sent"):
+        await submit(producer, "a", timeout=-0.49)
+    counter.near.set()
+    assert (await patient).verdicts == [None]
+    assert counter.flushes == [["b"]]
+
+
+async def test_who_is_told_that_nothing_was_sent_while_another_try_is_due_is_not_sent_with_it(
+    producer: Producer, counter: Counter
+) -> None:
+    counter.open.clear()
+    counter.breaks = [AwayError(sent=False)]
+    patient = asyncio.create_task(submit(producer, "b"))
+    with pytest.raises(QueueUncertainError):
+        await submit(producer, "a", timeout=-0.49)
+    counter.open.set()
+    assert (await patient).verdicts == [None]
+    assert counter.flushes == [["a", "b"], ["b"]]
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_is_never_sent(
+    producer: Producer, counter: Counter
+) -> None:
+    counter.open.clear()
+    first = asyncio.create_task(submit(producer, "a"))
+    await counter.wait_for_flush()
+    second, third = (asyncio.create_task(submit(producer, name)) for name in "bc")
+
+    async def waiting() -> int:
+        return producer.waiting
+
+    await poll(waiting, lambda count: count == 2, "two calls to wait")
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    counter.open.set()
+    await asyncio.gather(first, third)
+    assert counter.flushes == [["a"], ["c"]]
 
 
 async def test_a_caller_that_leaves_does_not_disturb_the_others(producer: Producer, counter: Counter) -> None:

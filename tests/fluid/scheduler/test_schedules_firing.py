@@ -130,6 +130,35 @@ async def test_a_fired_run_is_told_like_any_other_and_in_order(
     assert first == ["queue", "queued", "start", "end", "success"]
 
 
+async def test_a_tick_whose_unique_key_is_taken_is_fired_and_its_run_refused(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+
+    @task(schedule=every(INTERVAL), unique=lambda params: "one at a time")
+    async def tick(ctx: TaskRun) -> None:
+        await gate.wait()
+
+    caplog.set_level("INFO", "fluid")
+    async with scheduling(broker_url, tick) as (scheduler, heard):
+        refused = await heard.wait_for("refused")
+        assert refused.run is not None
+        assert (refused.reason, refused.run.reason) == ("unique", "unique")
+        assert refused.run.state is TaskState.init
+        assert heard.names(refused.run.id) == ["queue", "refused"]
+        await heard.wait_for("schedule_fired", count=2)
+        (queued,) = heard.of("queued")
+        assert queued.run is not None
+        assert f"run {refused.run.id} was refused" in caplog.text
+        assert queued.run.id in caplog.text
+        gate.open()
+        await heard.wait_for("queued", count=2)
+        await heard.wait_for("success", count=2)
+        books = (await scheduler.broker.snapshot()).books
+        assert books.unaccounted == 0
+        assert books.accepted == len(heard.of("schedule_fired")) - len(heard.of("refused"))
+
+
 async def test_two_tasks_whose_long_names_begin_alike_both_fire(broker_url: str) -> None:
     ran: set[str] = set()
 

@@ -103,6 +103,9 @@ def test_a_replay_is_a_new_run_that_follows_the_failed_one() -> None:
         priority=TaskPriority.low,
         message=submission_of(original, task, NO_OPTIONS).message,
         failures=3,
+        deliveries=7,
+        unique="mail.send:key",
+        group="rome",
     )
     run, sent = replay_of(record, DOOR)
     assert run.id != original.id
@@ -112,6 +115,7 @@ def test_a_replay_is_a_new_run_that_follows_the_failed_one() -> None:
     assert (sent.id, message.from_run_id, message.root_run_id) == (run.id, original.id, "root")
     assert msgspec.json.decode(message.params) == {"to": "Zoë"}
     assert message.headers == {"traceparent": "00-1-2-01"}
+    assert (sent.deliveries, sent.unique, sent.group) == (7, "mail.send:key", "rome")
 
 
 def test_a_run_that_was_the_root_is_the_root_of_its_replay() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fluid.errors import InvalidParamsError, UnknownTaskError
 from fluid.scheduler import TaskManager, TaskPriority, TaskRun, task
+from fluid.testing import Recorder
 from tests.fluid.scheduler.consuming import consuming, managing
 from tests.support.proxy import CuttingProxy
 
@@ -72,6 +73,39 @@ async def test_what_was_put_in_before_the_start_is_sent_after_it(broker_url: str
         pass
     async with managing(broker_url, noted) as (other, _):
         assert (await other.broker.snapshot()).ready == 1
+
+
+async def test_what_waits_together_is_sent_together(proxied_url: str, proxy: CuttingProxy) -> None:
+    manager = TaskManager(broker_url=proxied_url)
+    manager.register_task(noted)
+    runs = [manager.create_task_run(noted, n=n) for n in range(1200)]
+    _put_in(manager, runs)
+    heard = Recorder(manager)
+    async with manager:
+        await heard.wait_for("queued", count=1200)
+        assert proxy.commands["EVALSHA"] + proxy.commands["EVAL"] <= 4  # three chunks, and the script's text
+    assert [event.run.id for event in heard.of("queued") if event.run] == [run.id for run in runs]
+
+
+async def test_a_run_that_cannot_be_queued_stops_none_of_those_it_is_sent_with(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(unique=lambda params: str(params["user"]))
+    async def per_user(ctx: TaskRun) -> None: ...
+
+    manager = TaskManager(broker_url=broker_url)
+    manager.register_from_dict({"noted": noted, "per_user": per_user})
+    runs = [manager.create_task_run(per_user, user=user) for user in (1, 1, 2)]
+    bad = manager.create_task_run(noted, n=object())
+    _put_in(manager, [runs[0], bad, *runs[1:]])
+    heard = Recorder(manager)
+    async with manager:
+        await heard.wait_for("queued", count=2)
+    assert [heard.names(run.id)[-1] for run in runs] == ["queued", "refused", "queued"]
+    assert heard.names(bad.id) == ["queue", "refused"]
+    said = [record.getMessage() for record in caplog.records if "cannot be queued" in record.getMessage()]
+    assert len(said) == 2
+    assert f"with this unique key is open: {runs[0].id}" in said[1]
 
 
 async def test_what_waits_survives_an_outage_and_is_queued_once(

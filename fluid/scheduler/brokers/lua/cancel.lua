@@ -1,16 +1,17 @@
 -- cancel: a run ends aborted; at once when it has not started, else its consumer is asked to cancel its body.
 -- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, unique, cancelled, waited, done, run
--- ARGV: id, only, reason, ttl
+-- ARGV: id, nonce, only, reason, ttl
 -- RETURNS: now, ended | asked | over (it had ended before) | elsewhere (it is not as `only` says: dead, or waiting
 --   to be claimed) | unknown, fields.
--- TWICE: a run that is over is over; asking twice is asking.
+-- TWICE: a run that is over is over, but for the nonce that ended it, which is told so again; asking twice is asking.
 
 local now = clock()
 local m = map(call('HGETALL', K.run .. A.id))
 local at = m.at
+local token = 'cancel/' .. A.nonce
 if not at then return {now, 'unknown', {}} end
 if at == 'success' or at == 'failure' or at == 'aborted' then
-  return {now, at == 'aborted' and m.reason == A.reason and 'ended' or 'over', {}}
+  return {now, m.token == token and 'ended' or 'over', {}}
 end
 local running = at_stream(at) and call('ZSCORE', K.leases, at .. '/' .. m.entry)
 if A.only == 'dead' and at ~= 'dead' or A.only == 'waiting' and (running or at == 'dead') then
@@ -35,6 +36,6 @@ else
 end
 call('SREM', K.cancelled, A.id)
 keep(m, 'aborted')
-finish(m, 'aborted', 'cancel', A.reason, '', A.ttl)
+finish(m, 'aborted', token, A.reason, '', A.ttl)
 call('HINCRBY', K.books, 'aborted', 1)
 return {now, 'ended', flat(m)}

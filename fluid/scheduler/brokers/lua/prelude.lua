@@ -167,9 +167,12 @@ end
 local function finish(m, state, token, reason, outcome, ttl)
   local record = K.run .. m.id
   call('HSET', record, 'at', state, 'token', token, 'reason', reason, 'outcome', outcome)
-  call('PEXPIRE', record, ttl)
   free_unique(m.unique, m.id)
-  if call('ZREM', K.waited, m.id) == 1 then call('PUBLISH', K.done, m.id) end
+  if call('ZREM', K.waited, m.id) == 1 then
+    ttl = math.max(60000, ttl)
+    call('PUBLISH', K.done, m.id)
+  end
+  call('PEXPIRE', record, ttl)
 end
 
 local function acknowledge(code, entry)

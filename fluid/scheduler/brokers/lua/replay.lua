@@ -17,6 +17,7 @@ call('ZREM', K['dead_' .. m.priority], m.id)
 take(m.id)
 m.failures = 0
 m.losses = 0
+m.paced = nil
 m.ready = now
 put('b' .. m.priority, m)
 call('HSET', K.run .. m.id, 'replay', A.nonce)

@@ -86,6 +86,23 @@ async def test_what_went_wrong_last_is_listed_first(desk: Desk, state: TaskState
     assert [run.id for run in await desk.broker.list_runs(state)] == ["c", "b", "a"]
 
 
+@pytest.mark.parametrize("state", [TaskState.dead, TaskState.scheduled])
+async def test_a_list_begins_with_the_highest_priority_but_for_failed_runs(
+    desk: Desk, state: TaskState
+) -> None:
+    for name, priority in (("low", LOW), ("high", HIGH)):
+        await desk.queue(name, priority=priority, delay=LONG if state is TaskState.scheduled else 0)
+        if state is TaskState.dead:
+            assert await desk.settle(await desk.take_one(), Kind.dead)
+        await desk.queue(f"failed-{name}", priority=priority)
+        assert await desk.settle(await desk.take_one(), Kind.failure, ttl=LONG)
+    with desk.own.server.client() as client:
+        client.zadd(desk.keys["failed"], {"failed-high": 1000}, xx=True)
+    assert [run.id for run in await desk.broker.list_runs(state)] == ["high", "low"]
+    listed = [run.id for run in await desk.broker.list_runs(TaskState.failure)]
+    assert listed == ["failed-low", "failed-high"]
+
+
 async def test_a_list_has_pages_and_can_be_of_one_task(desk: Desk) -> None:
     await desk.queue(*(f"mail-{n}" for n in range(5)), task="mail")
     await desk.queue(*(f"greet-{n}" for n in range(5)))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from fluid.clock import elapsed
 from fluid.scheduler.brokers.redis import RedisBroker
-from fluid.scheduler.moves import Kind, Refusal, Renewal
+from fluid.scheduler.moves import Kind, Limit, Refusal, Renewal
 from fluid.scheduler.states import TaskState
 from tests.fluid.scheduler.brokers.desk import LONG, Desk, ids, submission
+from tests.support.waiting import poll
 
 
 @pytest.mark.parametrize("where", ["ready", "returned", "scheduled", "held", "dead"])
@@ -78,6 +82,43 @@ async def test_what_has_ended_cannot_be_cancelled(desk: Desk) -> None:
     assert (await desk.balanced()).books.success == 1
 
 
+@pytest.mark.parametrize("where", ["ready", "dead"])
+async def test_of_all_who_cancel_a_run_one_is_told_that_it_did(desk: Desk, where: str) -> None:
+    await desk.queue("a")
+    if where == "dead":
+        assert await desk.settle(await desk.take_one(), Kind.dead)
+    told = await asyncio.gather(*(desk.broker.cancel("a") for _ in range(3)))
+    assert sorted(told) == ["ended", "over", "over"]
+    assert await desk.broker.cancel("a") == "over"
+    assert (await desk.balanced()).books.aborted == 1
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_what_is_kept_of_a_cancelled_run_goes_when_results_go(desk: Desk, running: bool) -> None:
+    broker = RedisBroker(desk.own.url, result_ttl=100.0, failure_ttl=LONG)
+    await desk.queue("a")
+    if running:
+        run = await desk.take_one()
+        assert await broker.cancel("a") == "asked"
+        await desk.run_out(run)
+        (rescued,) = await broker.rescue(nonce="pass", interval=0.0, max_deliveries=5)
+        assert rescued.fate == "aborted"
+    else:
+        assert await broker.cancel("a") == "ended"
+    await broker.close()
+    with desk.own.server.client() as client:
+        assert 0 < client.pttl(desk.keys.run("a")) <= 100_000
+
+
+async def test_what_is_kept_of_a_cancelled_run_waits_for_those_who_wait_for_it(desk: Desk) -> None:
+    broker = RedisBroker(desk.own.url, result_ttl=0.001)
+    await desk.queue("a")
+    assert await desk.broker.wait_end("a", elapsed()) is None
+    assert await broker.cancel("a") == "ended"
+    await broker.close()
+    assert await desk.state("a") is TaskState.aborted
+
+
 async def test_only_a_dead_run_is_discarded(desk: Desk) -> None:
     await desk.queue("a", "b")
     assert await desk.settle(await desk.take_one(), Kind.dead)
@@ -123,11 +164,34 @@ async def test_a_replay_takes_its_unique_key_again_or_is_refused(desk: Desk) -> 
     await desk.queue("a", unique="key")
     assert await desk.settle(await desk.take_one(), Kind.dead)
     await desk.queue("b", unique="key")
-    assert await desk.broker.replay("a") == "unique"
+    assert await desk.broker.replay("a") == Refusal("unique", "b")
     assert await desk.state("a") is TaskState.dead
     assert await desk.settle(await desk.take_one())
     assert await desk.broker.replay("a") == "replayed"
     assert (await desk.submit(submission("c", unique="key"))).verdicts == [Refusal("unique", "a")]
+
+
+async def test_a_replayed_run_may_be_lost_as_often_as_its_task_allows(desk: Desk) -> None:
+    await desk.queue("a", deliveries=2)
+    for _ in range(2):
+        assert [one.fate for one in await desk.lose(await desk.take_one())] == ["returned"]
+        assert [one.fate for one in await desk.lose(await desk.take_one())] == ["dead"]
+        assert await desk.broker.replay("a") == "replayed"
+
+
+async def test_a_replay_waits_for_its_turn_under_a_rate(desk: Desk) -> None:
+    await desk.broker.set_limits([Limit("greet", starts=1, period=0.05)])
+    await desk.queue("first", "a")
+    assert ids(await desk.take(2)) == ["first"]
+    run = (await poll(lambda: desk.take(1), bool, "its turn"))[0]
+    assert (run.id, await desk.settle(run, Kind.dead)) == ("a", True)
+    await desk.broker.set_limits([Limit("greet", starts=1, period=LONG)])
+    await desk.queue("next")
+    # it starts if nothing is remembered of the start of `a`; in either case the turn is taken
+    await desk.take(1)
+    assert await desk.broker.replay("a") == "replayed"
+    assert await desk.take(1) == []
+    assert await desk.state("a") is TaskState.scheduled
 
 
 async def test_a_replay_takes_over_a_unique_key_whose_owner_has_no_record(desk: Desk) -> None:

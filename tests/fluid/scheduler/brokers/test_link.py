@@ -138,7 +138,7 @@ async def test_a_try_is_one_connection_and_a_deadline_has_few(free_port: int) ->
     witness = Witness(broker)
     async with await asyncio.start_server(close, LOOPBACK, free_port):
         with pytest.raises(BrokerUnavailableError) as failed:
-            await broker.enqueue([submission("a")], deadline=elapsed() + 1.0)
+            await broker.open(elapsed() + 1.0)
     await broker.close()
     assert failed.value.sent is False  # type: ignore[attr-defined]
     assert connections == witness.count("lost") == len(witness.calls)
@@ -177,6 +177,31 @@ async def test_what_was_never_sent_is_said_to_be_not_queued(away: Desk, proxy: C
     assert failed.value.sent is False  # type: ignore[attr-defined]
     await proxy.accept()
     assert await away.state("a") is None
+
+
+async def test_what_cannot_leave_is_said_at_once_however_far_the_deadline_is(
+    away: Desk, proxy: CuttingProxy
+) -> None:
+    witness = Witness(away.broker)
+    proxy.refuse()
+    for leave in (away.broker.reach, lambda: away.broker.enqueue([submission("a")], deadline=float("inf"))):
+        with pytest.raises(BrokerUnavailableError) as failed:
+            await leave()
+        assert failed.value.sent is False  # type: ignore[attr-defined]
+    assert witness.count("lost") == 2
+    await proxy.accept()
+
+
+async def test_a_connection_is_no_answer_of_the_broker_yet(away: Desk, proxy: CuttingProxy) -> None:
+    witness = Witness(away.broker)
+    proxy.refuse()
+    with pytest.raises(BrokerUnavailableError):
+        await away.broker.reach()
+    await proxy.accept()
+    await away.broker.reach()
+    assert (witness.said, away.broker.up) == (["lost"], False)
+    await away.queue("a")
+    assert (witness.said, away.broker.up) == (["lost", "recovered"], True)
 
 
 async def test_what_may_have_been_sent_is_said_to_be_uncertain(away: Desk, proxy: CuttingProxy) -> None:

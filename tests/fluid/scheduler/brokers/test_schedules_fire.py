@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fluid.scheduler.moves import Fired, Submission, Tick
+from fluid.scheduler.moves import Fired, Limit, Refusal, Submission, Tick
 from tests.fluid.scheduler.brokers.desk import HIGH, Desk, ids, submission
 
 
@@ -73,6 +73,52 @@ async def test_who_fired_a_tick_is_told_so_again(desk: Desk) -> None:
     for _ in range(2):
         assert (await fire(desk, 2000.0, run=submission("greet@2000"))).tick is Tick.fired
     assert (await desk.balanced()).books.accepted == 1
+
+
+async def test_a_tick_whose_unique_key_is_taken_counts_and_its_run_is_refused(desk: Desk) -> None:
+    await known(desk)
+    await desk.queue("open", unique="key")
+    told = await fire(desk, 2000.0, run=submission("greet@2000", unique="key"))
+    assert (told.tick, told.last, told.refusal) == (Tick.fired, 2000.0, Refusal("unique", "open"))
+    assert await desk.broker.schedules() == {"greet": 2000.0}
+    assert await desk.state("greet@2000") is None
+    assert (await desk.balanced()).books.accepted == 1
+    assert ids(await desk.take(10)) == ["open"]
+
+
+async def test_who_fired_a_tick_that_was_refused_is_told_so_again_and_nobody_else(desk: Desk) -> None:
+    await known(desk)
+    await desk.queue("open", unique="key")
+    run = submission("greet@2000", unique="key")
+    assert (await fire(desk, 2000.0, run=run)).refusal == Refusal("unique", "open")
+    assert await desk.settle(await desk.take_one())
+    again = await fire(desk, 2000.0, run=run)
+    assert (again.tick, again.refusal) == (Tick.fired, Refusal("unique", "open"))
+    other = await fire(desk, 2000.0, run=run, nonce="bob")
+    assert (other.tick, other.refusal) == (Tick.done, None)
+    assert (await desk.balanced()).books.accepted == 1
+
+
+async def test_a_tick_takes_its_unique_key_until_its_run_has_ended(desk: Desk) -> None:
+    await known(desk)
+    for tick in (2000, 4000):
+        told = await fire(desk, tick, run=submission(f"greet@{tick}", unique="key"))
+        assert (told.tick, told.refusal) == (Tick.fired, None)
+        refused = await fire(desk, tick + 1000, run=submission(f"greet@{tick + 1000}", unique="key"))
+        assert refused.refusal == Refusal("unique", f"greet@{tick}")
+        refusal = Refusal("unique", f"greet@{tick}")
+        assert (await desk.submit(submission("later", unique="key"))).verdicts == [refusal]
+        assert await desk.settle(await desk.take_one())
+
+
+async def test_a_tick_shares_the_places_of_its_concurrency_key(desk: Desk) -> None:
+    await known(desk)
+    await desk.broker.set_limits([Limit("greet", places=1)])
+    await desk.queue("a", group="rome")
+    await desk.take(1)
+    await fire(desk, 2000.0, run=submission("greet@2000", group="rome"))
+    await fire(desk, 3000.0, run=submission("greet@3000", group="oslo"))
+    assert ids(await desk.take(10)) == ["greet@3000"]
 
 
 async def test_an_older_tick_is_done(desk: Desk) -> None:

@@ -208,21 +208,34 @@ async def looking(desk: Desk, tried: RedisBroker) -> Any:
     return asdict(replace(await tried.snapshot(), now=0, oldest_ready_age={}))
 
 
-async def firing(desk: Desk, tried: RedisBroker, *, run: bool, known: bool = True) -> Any:
+async def firing(desk: Desk, tried: RedisBroker, *, run: bool, known: bool = True, unique: str = "") -> Any:
     if known:
         await desk.broker.fire("greet", "hourly", 0, nonce="someone", run=None)
         with desk.own.server.client() as client:
             client.hset(desk.keys["schedules"], "greet", "hourly 1000 someone")
-    told = await tried.fire("greet", "hourly", 2000.0, nonce="ann", run=submission("a") if run else None)
+    told = await tried.fire(
+        "greet", "hourly", 2000.0, nonce="ann", run=submission("a", unique=unique) if run else None
+    )
     schedules = await desk.broker.schedules()
     assert schedules == {"greet": told.last}
     assert told.last == 2000.0 or not known
-    return told.tick if known else "its first tick is yet to come"
+    return (told.tick, told.refusal) if known else "its first tick is yet to come"
 
 
 @story(scripts.FIRE)
 async def firing_a_tick(desk: Desk, tried: RedisBroker) -> Any:
     return await firing(desk, tried, run=True)
+
+
+@story(scripts.FIRE)
+async def firing_a_tick_that_takes_a_unique_key(desk: Desk, tried: RedisBroker) -> Any:
+    return await firing(desk, tried, run=True, unique="key")
+
+
+@story(scripts.FIRE)
+async def firing_a_tick_whose_unique_key_is_taken(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("b", unique="key")
+    return await firing(desk, tried, run=True, unique="key")
 
 
 @story(scripts.FIRE)
@@ -291,6 +304,14 @@ async def hastening(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a", "b", delay=LONG)
     await desk.queue("c")
     return await tried.hasten(["a", "b", "c", "d"]), ids(await desk.take(4))
+
+
+@story(scripts.REPLAY)
+async def replaying_what_is_refused(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a", unique="key")
+    assert await desk.settle(await desk.take_one(), Kind.dead)
+    await desk.queue("b", unique="key")
+    return await tried.replay("a")
 
 
 @story(scripts.PAUSE)
