@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from fluid.scheduler import TaskConsumer, TaskManager
-from fluid.testing import Recorder
+from fluid.scheduler import TaskManager
 from tests.chaos import fleet
+from tests.chaos.cast import consumer_here, consumer_process
 from tests.support.ledger import Ledger
 from tests.support.processes import PythonProcess
 from tests.support.waiting import poll
 
 LEASE = 1.0
 IN_FLIGHT = 32
-
-
-def consumer_process(url: str, output: Path, **settings: Any) -> PythonProcess:
-    """A consumer of the fleet, in a process of its own."""
-    return PythonProcess(
-        "-m", "tests.chaos.fleet", url, msgspec.json.encode(settings).decode(), output=output
-    )
-
-
-@asynccontextmanager
-async def consumer_here(url: str, **settings: Any) -> AsyncIterator[tuple[TaskConsumer, Recorder]]:
-    """A consumer of the fleet, in this process."""
-    consumer = TaskConsumer(broker_url=url, **settings)
-    fleet.know_all(consumer)
-    heard = Recorder(consumer)
-    async with consumer:
-        await heard.wait_for("consumer_started")
-        yield consumer, heard
 
 
 @pytest.mark.slow
