@@ -46,10 +46,7 @@ class Supervised:
     def said(self, word: str) -> list[str]:
         """The lines that begin with this word, of all lives."""
         return [
-            line
-            for life in self.lives
-            for line in life.output.splitlines()
-            if line.partition(" ")[0] == word
+            line for life in self.lives for line in life.output.splitlines() if line.partition(" ")[0] == word
         ]
 
     async def __aenter__(self) -> Self:
