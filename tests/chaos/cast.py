@@ -18,7 +18,10 @@ from tests.support.processes import PythonProcess
 
 
 def consumer_process(url: str, output: Path, **settings: Any) -> PythonProcess:
-    """A consumer of the fleet, in a process of its own. With `telemetry_port` it is scraped there."""
+    """A consumer of the fleet, in a process of its own.
+
+    With `telemetry_port` it is scraped there; with `loud=False` it does not say what it announces.
+    """
     return PythonProcess(
         "-m", "tests.chaos.fleet", url, msgspec.json.encode(settings).decode(), output=output
     )

@@ -92,6 +92,11 @@ async def poison(ctx: TaskRun) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@task(result_ttl=0.001)
+async def nothing(ctx: TaskRun) -> None:
+    """Do nothing, and leave nothing behind."""
+
+
 @task
 async def quick(ctx: TaskRun) -> None:
     """Start and end."""
@@ -111,10 +116,11 @@ def _say(event: Event) -> None:
 
 def main(url: str, settings: str) -> None:
     given = msgspec.json.decode(settings)
-    port = given.pop("telemetry_port", None)
+    port, loud = given.pop("telemetry_port", None), given.pop("loud", True)
     consumer = TaskConsumer(broker_url=url, **given)
     know_all(consumer)
-    consumer.dispatcher.register_handler("*.say", _say)
+    if loud:
+        consumer.dispatcher.register_handler("*.say", _say)
     if port is not None:
         Telemetry(port=port).attach(consumer)
     asyncio.run(_work(consumer))

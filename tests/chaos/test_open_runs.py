@@ -49,15 +49,14 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """The file that bodies wait for."""
-    return tmp_path / "gate"
-
-
-@pytest.fixture
-def given(ledger: Ledger, gate: Path) -> dict[str, str]:
+def given(ledger: Ledger, tmp_path: Path) -> dict[str, str]:
     """The parameters of a body that ends when the test likes."""
-    return {"ledger": str(ledger.path), "gate": str(gate)}
+    return {"ledger": str(ledger.path), "gate": str(tmp_path / "gate")}
+
+
+def open_gate(given: dict[str, str]) -> None:
+    """Let those bodies end."""
+    Path(given["gate"]).touch()
 
 
 async def in_state(manager: TaskManager, run: TaskRun, state: TaskState) -> None:
@@ -125,7 +124,7 @@ async def test_a_run_is_cancelled_while_its_consumer_drains(
 
 @pytest.mark.slow
 async def test_a_unique_key_outlives_its_consumer_and_ends_with_its_run(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, gate: Path, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
 ) -> None:
     async def is_taken() -> None:
         with pytest.raises(UniqueRunError, match=run.id):
@@ -139,7 +138,7 @@ async def test_a_unique_key_outlives_its_consumer_and_ends_with_its_run(
     async with consumer_here(manager.broker.url, lease_seconds=LEASE):
         await ledger.wait_for(2, "start")
         await is_taken()
-        gate.touch()
+        open_gate(given)
         await run.result(timeout=20)
         after = await manager.queue("hold", options=ONE_KEY, **given)
         await after.result(timeout=20)
@@ -148,7 +147,7 @@ async def test_a_unique_key_outlives_its_consumer_and_ends_with_its_run(
 
 @pytest.mark.slow
 async def test_a_unique_key_is_let_go_by_a_run_that_was_lost_too_often(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, gate: Path, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
 ) -> None:
     run = await manager.queue("hold", options=ONE_KEY, **given)
     await ledger.wait_for(1, "start")
@@ -157,6 +156,6 @@ async def test_a_unique_key_is_let_go_by_a_run_that_was_lost_too_often(
     async with consumer_here(manager.broker.url, lease_seconds=LEASE, max_deliveries=1):
         with pytest.raises(RunDeadError):
             await run.result(timeout=20)
-        gate.touch()
+        open_gate(given)
         after = await manager.queue("hold", options=ONE_KEY, **given)
         await after.result(timeout=20)
