@@ -43,10 +43,6 @@ _ENDED_BADLY = {
 }
 
 
-REPLACEMENTS = 3
-"""How often a run tries to replace the one that has its unique key."""
-
-
 class TaskManager(Desk):
     """Queues runs, and asks about them.
 
@@ -191,18 +187,15 @@ class TaskManager(Desk):
                 logger.error("a run of %s cannot be queued: %s", run.name, UniqueRunError(run.name, owner))
 
     async def _queue_one(self, run: TaskRun[Any], options: QueueOptions) -> TaskRun[Any]:
-        owner = ""
-        for _ in range(REPLACEMENTS):
-            owner = (await self._queue_runs([run], options))[0]
-            if not owner:
-                return run
+        # whoever gave up after it had ended a run for this one would leave none open
+        while owner := (await self._queue_runs([run], options))[0]:
             if options.when_taken == "join":
                 record = await self._broker.get_run(owner)
                 if record is not None:
                     return run_of_record(record, self)
             elif options.when_taken != "replace" or not await self._make_way(owner):
-                break
-        raise UniqueRunError(run.name, owner)
+                raise UniqueRunError(run.name, owner)
+        return run
 
     async def _queue_runs(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[str]:
         """Queue these; for each one, the run that has its unique key, or an empty word."""

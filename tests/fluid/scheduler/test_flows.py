@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from fluid.errors import ResultTimeoutError, RunFailedError
-from fluid.scheduler import TaskRun, TaskState, chain, group, task
-from tests.fluid.scheduler.consuming import Gate, consuming
+from fluid.errors import Abort, ResultTimeoutError, RunFailedError
+from fluid.scheduler import QueueOptions, TaskRun, TaskState, chain, group, task
+from tests.fluid.scheduler.consuming import Gate, consuming, managing
+
+
+@dataclass
+class Size:
+    n: int
 
 
 @task
@@ -43,6 +49,40 @@ async def test_a_group_with_a_failure_waits_for_the_others_and_raises_it(broker_
         ended: list[TaskRun[Any]] = []
         assert await group([bad, good]).wait(timeout=10, then=ended.extend) == (bad, good)
     assert [run.state for run in ended] == [TaskState.failure, TaskState.success]
+
+
+async def test_a_group_does_not_wait_for_what_will_never_succeed(broker_url: str) -> None:
+    gate = Gate()
+
+    @task
+    async def waits(ctx: TaskRun) -> None:
+        await gate.wait()
+
+    @task
+    async def declines(ctx: TaskRun) -> None:
+        raise Abort("not today")
+
+    @task("sized")
+    async def sized(ctx: TaskRun[Size]) -> None: ...
+
+    @task("sized")
+    async def of_another_release(ctx: TaskRun) -> None: ...
+
+    async with (
+        consuming(broker_url, waits, declines, fails, sized) as (consumer, _),
+        managing(broker_url, of_another_release) as (manager, _),
+    ):
+        cancelled = await consumer.queue(waits)
+        later = await consumer.queue(declines, options=QueueOptions(delay=600))
+        dead = await manager.queue(of_another_release, colour="red")
+        runs = [cancelled, later, dead, await consumer.queue(declines), await consumer.queue(fails)]
+        await gate.wait_for()
+        await cancelled.cancel()
+        await later.cancel()
+        called: list[TaskRun[Any]] = []
+        await group(runs).wait(timeout=20, then=called.extend)
+    aborted, failure = TaskState.aborted, TaskState.failure
+    assert [run.state for run in called] == [aborted, aborted, TaskState.dead, aborted, failure]
 
 
 async def test_a_group_that_takes_too_long_is_told(broker_url: str) -> None:
