@@ -60,6 +60,7 @@ class Claiming(Worker):
         self._held: tuple[str, ...] = ()
         self._cursor = ""
         self._in_vain: set[str] = set()
+        self._asked_for_suspect = True
         self._limits_unsaid = False
         registry.on_register(self.limits_changed)
         broker.listeners.recovered.append(self.limits_changed)
@@ -125,14 +126,19 @@ class Claiming(Worker):
         """Tell the limits again before the next claim: one is new, or the broker may have lost them."""
         self._limits_unsaid = True
 
+    @property
+    def _may_take_suspect(self) -> bool:
+        """No suspect is here, so that one may come."""
+        return not any(attempt.claimed.suspect for attempt in self._slots.attempts)
+
     async def _claim(self, wait: float) -> Claim:
-        suspects = 0 if any(attempt.claimed.suspect for attempt in self._slots.attempts) else 1
+        self._asked_for_suspect = self._may_take_suspect
         return await self._broker.claim(
             self._consumer(),
             self._slots.free,
             lease=self._lease,
             wait=wait,
-            suspects=suspects,
+            suspects=int(self._asked_for_suspect),
             cursor=self._cursor,
             held=self._held,
         )
@@ -154,6 +160,8 @@ class Claiming(Worker):
         if claim.filled or (set(self._held) - self._in_vain) or (self._held and claim.runs):
             return 0.0
         self._in_vain.clear()
+        if self._may_take_suspect and not self._asked_for_suspect:
+            return 0.0  # the one that was here has ended while this claim waited
         if claim.next_due is not None:
             return min(LONGEST_WAIT, claim.next_due)
         return LONGEST_WAIT

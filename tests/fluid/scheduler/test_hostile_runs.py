@@ -14,9 +14,11 @@ from fluid.scheduler import Task, TaskConsumer, TaskPriority, TaskRun, TaskState
 from fluid.scheduler.codec import MESSAGE_VERSION, encode_message
 from fluid.scheduler.moves import Submission
 from fluid.testing.waiting import Watch
-from tests.fluid.scheduler.consuming import consuming
+from tests.fluid.scheduler.brokers.desk import LONG, desk_at
+from tests.fluid.scheduler.consuming import consuming, managing
 from tests.support.proxy import CuttingProxy
-from tests.support.servers import RedisServer
+from tests.support.queues import OwnQueue
+from tests.support.servers import Flavour, RedisServer
 
 
 class UnspeakableError(Exception):
@@ -115,6 +117,21 @@ async def test_many_held_tasks_leave_an_idle_consumer_at_the_bell(
         await goes_on(consumer)
 
 
+async def test_suspects_follow_one_another_without_waiting_at_the_bell(
+    broker_queue: OwnQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluid.scheduler.claiming.LONGEST_WAIT", LONG)
+    async with (
+        managing(broker_queue.url, good) as (manager, _),
+        desk_at(broker_queue.url, broker_queue) as desk,
+    ):
+        await manager.queue_many(good, [{}] * 5)
+        for _ in range(2):
+            await desk.lose(*await desk.take(5))
+        async with consuming(broker_queue.url, good) as (_, heard):
+            await heard.wait_for("success", count=5)
+
+
 def _newer(name: str) -> Task:
     @task(name)
     async def body(ctx: TaskRun) -> None: ...
@@ -129,8 +146,8 @@ async def _queue_newer(consumer: TaskConsumer, name: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_server_that_comes_back_empty_is_set_up_again_and_work_goes_on() -> None:
-    with RedisServer("redis") as server:
+async def test_a_server_that_comes_back_empty_is_set_up_again_and_work_goes_on(flavour: Flavour) -> None:
+    with RedisServer(flavour) as server:
         async with consuming(server.queue_url("empty"), good) as (consumer, heard):
             await goes_on(consumer)
             failed = Watch()

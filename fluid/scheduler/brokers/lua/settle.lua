@@ -85,6 +85,8 @@ end
 for code, entries in pairs(gone) do
   call('XACK', stream(code), 'fluid', unpack(entries))
   call('XDEL', stream(code), unpack(entries))
+  -- its consumer may take another suspect now, and waits at the bell
+  if string.sub(code, 1, 1) == 's' and call('XLEN', stream(code)) > 0 then ring() end
 end
 if #freed > 0 then
   call('ZREM', K.leases, unpack(freed))

@@ -312,6 +312,18 @@ async def test_who_waits_at_the_bell_is_woken_by_the_rescuer(desk: Desk) -> None
     assert ids(await waiting) == ["a"]
 
 
+async def test_who_waits_at_the_bell_is_woken_by_the_end_of_a_suspect_for_the_next(desk: Desk) -> None:
+    await desk.queue("a", "b")
+    for _ in range(2):
+        await desk.lose(*await desk.take(2))
+    suspect = await desk.take_one()
+    assert suspect.suspect
+    assert await desk.take(1, suspects=0, wait=0.001) == []
+    waiting = asyncio.create_task(desk.take(1, "bob", wait=LONG))
+    assert await desk.settle(suspect)
+    assert ids(await waiting) == ["b"]
+
+
 async def test_stopping_ends_the_wait_at_the_bell(desk: Desk) -> None:
     waiting = asyncio.create_task(desk.take(1, "ann", wait=LONG))
     while not waiting.done():
