@@ -159,3 +159,20 @@ async def test_a_unique_key_is_let_go_by_a_run_that_was_lost_too_often(
         open_gate(given)
         after = await manager.queue("hold", options=ONE_KEY, **given)
         await after.result(timeout=20)
+
+
+@pytest.mark.slow
+async def test_a_place_of_a_killed_consumer_goes_to_the_next_run(
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
+) -> None:
+    runs = await manager.queue_many("alone", [given] * 2)
+    await ledger.wait_for(1, "start")
+    await in_state(manager, runs[1], TaskState.held)
+    consumer.kill()
+    await consumer.wait()
+    async with consumer_here(manager.broker.url, lease_seconds=LEASE):
+        await ledger.wait_for(2, "start")
+        open_gate(given)
+        for run in runs:
+            await run.result(timeout=20)
+    assert ledger.counts() == {"start": 3, "end": 2}

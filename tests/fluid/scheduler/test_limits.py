@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from fluid.scheduler import Event, QueueOptions, Task, TaskConsumer, TaskPriority, TaskRun, TaskState, task
+from fluid.testing import Recorder
 from tests.fluid.scheduler.consuming import Gate, consuming, eventually, reasons
-from tests.support.recorder import EventRecorder
 
 PLACES = 3
 RUNS = 30
@@ -43,7 +43,7 @@ def limited(body: Body, places: int = PLACES) -> Task:
     return run
 
 
-Fleet = Sequence[tuple[TaskConsumer, EventRecorder]]
+Fleet = Sequence[tuple[TaskConsumer, Recorder]]
 
 
 @asynccontextmanager
