@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,7 +36,7 @@ class SignedLetter(Letter):
 def tasks_of(release: str, ledger: Ledger) -> dict[str, Task]:
     """The tasks of a release; a body writes down which release it belongs to."""
 
-    async def work(ctx: TaskRun) -> None:
+    async def work(ctx: TaskRun[Any]) -> None:
         ledger.write(ctx.id, ctx.name, release, ctx.attempt)
         await asyncio.sleep(0.01)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,12 +50,12 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def given(ledger: Ledger, tmp_path: Path) -> dict[str, str]:
+def given(ledger: Ledger, tmp_path: Path) -> dict[str, Any]:
     """The parameters of a body that ends when the test likes."""
     return {"ledger": str(ledger.path), "gate": str(tmp_path / "gate")}
 
 
-def open_gate(given: dict[str, str]) -> None:
+def open_gate(given: dict[str, Any]) -> None:
     """Let those bodies end."""
     Path(given["gate"]).touch()
 
@@ -70,7 +71,7 @@ async def in_state(manager: TaskManager, run: TaskRun, state: TaskState) -> None
 
 @pytest.mark.slow
 async def test_a_run_is_cancelled_from_another_process_wherever_it_is(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, Any]
 ) -> None:
     running = await manager.queue("alone", **given)
     crunching = await manager.queue("crunch", ledger=str(ledger.path))
@@ -110,7 +111,7 @@ async def _lives(pid: int) -> bool:
 
 @pytest.mark.slow
 async def test_a_run_is_cancelled_while_its_consumer_drains(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, Any]
 ) -> None:
     run = await manager.queue("hold", **given)
     await ledger.wait_for(1, "start")
@@ -124,7 +125,7 @@ async def test_a_run_is_cancelled_while_its_consumer_drains(
 
 @pytest.mark.slow
 async def test_a_unique_key_outlives_its_consumer_and_ends_with_its_run(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, Any]
 ) -> None:
     async def is_taken() -> None:
         with pytest.raises(UniqueRunError, match=run.id):
@@ -147,7 +148,7 @@ async def test_a_unique_key_outlives_its_consumer_and_ends_with_its_run(
 
 @pytest.mark.slow
 async def test_a_unique_key_is_let_go_by_a_run_that_was_lost_too_often(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, Any]
 ) -> None:
     run = await manager.queue("hold", options=ONE_KEY, **given)
     await ledger.wait_for(1, "start")
@@ -163,7 +164,7 @@ async def test_a_unique_key_is_let_go_by_a_run_that_was_lost_too_often(
 
 @pytest.mark.slow
 async def test_a_place_of_a_killed_consumer_goes_to_the_next_run(
-    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, str]
+    manager: TaskManager, consumer: PythonProcess, ledger: Ledger, given: dict[str, Any]
 ) -> None:
     runs = await manager.queue_many("alone", [given] * 2)
     await ledger.wait_for(1, "start")

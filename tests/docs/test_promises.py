@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from tests.docs.pages import ROOT
+from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "promises.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
