@@ -126,10 +126,10 @@ async def test_a_limited_task_holds_up_no_other(broker_url: str) -> None:
     async def free(ctx: TaskRun) -> None: ...
 
     async with consuming(broker_url, limited(body, places=1), free) as (consumer, heard):
-        await consumer.queue_many("limited", [{}] * 500, TaskPriority.high)
+        await consumer.queue_many("limited", [{}] * 200, TaskPriority.high)
         await consumer.queue_and_wait(free, TaskPriority.low, timeout=20)
         body.gate.open()
-        await heard.wait_for("success", count=501)
+        await heard.wait_for("success", count=201)
 
 
 async def test_whatever_ends_a_run_hands_its_place_on(broker_url: str) -> None:
