@@ -50,6 +50,8 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     losses: int = 0
     from_run_id: str = ""
     root_run_id: str = ""
+    traceparent: str = ""
+    """The W3C trace context of an attempt that did not succeed, where it was traced."""
 
 
 def _plain(value: Any) -> Any:

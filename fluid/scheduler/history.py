@@ -24,6 +24,7 @@ def run_of_claim(claimed: Claimed, door: RunDoor | None) -> TaskRun[Any]:
         state=TaskState.queued,
         failures=claimed.failures,
         losses=claimed.losses,
+        delivery=claimed.delivery,
         queued=from_milliseconds(claimed.queued),
         root_run_id=claimed.id,
         door=door,
@@ -48,6 +49,7 @@ def run_of_record(record: RunRecord, door: RunDoor | None) -> TaskRun[Any]:
         state=record.state,
         failures=record.failures or outcome.failures,
         losses=record.losses or outcome.losses,
+        delivery=record.delivery,
         queued=from_milliseconds(record.queued or outcome.queued),
         reason=record.reason,
         from_run_id=outcome.from_run_id,
@@ -86,6 +88,7 @@ def evidence(record: RunRecord, door: RunDoor | None) -> dict[str, Any]:
         "consumer": record.owner or outcome.consumer,
         "lost_by": list(record.owners),
         "headers": run.headers,
+        "traceparent": outcome.traceparent,
     }
     if record.state is TaskState.success:
         told["result"] = msgspec.json.decode(outcome.result)

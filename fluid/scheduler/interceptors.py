@@ -6,8 +6,8 @@ trace context that travels in the message and stays current while the body runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from fluid.scheduler.run import TaskRun
@@ -20,7 +20,7 @@ class Interceptor(Protocol):
         """Entered before runs are encoded, so `run.headers` may be added to; left when they are queued."""
 
     def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any]:
-        """Entered before the body starts, in its context; left when it has ended."""
+        """Entered before `start` is told, in the body's context; left when the body and its result are done."""
 
 
 _NOTHING = nullcontext()
@@ -32,17 +32,23 @@ def around_queueing(
     """All interceptors around the queueing of these runs, the first outermost."""
     if not interceptors:
         return _NOTHING
-    stack = ExitStack()
-    for interceptor in interceptors:
-        stack.enter_context(interceptor.queueing(runs))
-    return stack
+    if len(interceptors) == 1:
+        return interceptors[0].queueing(runs)
+    return _inside(interceptor.queueing(runs) for interceptor in interceptors)
 
 
 def around_executing(interceptors: Sequence[Interceptor], run: TaskRun[Any]) -> AbstractContextManager[Any]:
     """All interceptors around the body of this run, the first outermost."""
     if not interceptors:
         return _NOTHING
-    stack = ExitStack()
-    for interceptor in interceptors:
-        stack.enter_context(interceptor.executing(run))
-    return stack
+    if len(interceptors) == 1:
+        return interceptors[0].executing(run)
+    return _inside(interceptor.executing(run) for interceptor in interceptors)
+
+
+@contextmanager
+def _inside(surroundings: Iterable[AbstractContextManager[Any]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for one in surroundings:
+            stack.enter_context(one)
+        yield

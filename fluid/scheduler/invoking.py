@@ -1,9 +1,10 @@
-"""One body, called once: with its timeout, inside the interceptors, here or in a process of its own."""
+"""One body, called once: with its timeout, here or in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from fluid.clock import elapsed
@@ -34,22 +35,25 @@ class Invoker:
         seconds = self._task_timeout if task.timeout_seconds is None else task.timeout_seconds
         return seconds or None
 
+    def around(self, run: TaskRun[Any]) -> AbstractContextManager[Any]:
+        """What surrounds the call, from before its start is told until its result is done."""
+        return around_executing(self._interceptors, run)
+
     async def invoke(self, task: Task, run: TaskRun[Any]) -> Any:
         """What the body returns; what it raises, or `TaskTimeoutError`."""
         seconds = self.timeout_of(task)
-        with around_executing(self._interceptors, run):
-            if task.cpu_bound:
-                return await self._processes.call(task, run, seconds)
-            if seconds is None:
+        if task.cpu_bound:
+            return await self._processes.call(task, run, seconds)
+        if seconds is None:
+            return await task.executor(run)
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
                 return await task.executor(run)
-            limit = asyncio.timeout(seconds)
-            try:
-                async with limit:
-                    return await task.executor(run)
-            except TimeoutError as error:
-                if limit.expired():
-                    raise TaskTimeoutError(f"the body took longer than {seconds:g} s") from error
-                raise
+        except TimeoutError as error:
+            if limit.expired():
+                raise TaskTimeoutError(f"the body took longer than {seconds:g} s") from error
+            raise
 
     async def close(self) -> None:
         """Stop the processes of CPU-bound bodies."""

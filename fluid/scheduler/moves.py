@@ -80,6 +80,7 @@ class Claimed:
     waited: float
     """Seconds from ready to claimed, never below zero."""
     unique: str = ""
+    delivery: int = 1
 
     @property
     def token(self) -> str:
@@ -179,6 +180,7 @@ class RunRecord:
     deliveries: int | None = None
     unique: str = ""
     group: str = ""
+    delivery: int = 1
     reason: str = ""
     outcome: bytes = b""
     owners: tuple[str, ...] = ()

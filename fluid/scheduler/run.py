@@ -64,6 +64,9 @@ class TaskRun(Generic[P]):
     """Failed attempts before this one."""
     losses: int = 0
     """Lost attempts before this one."""
+    delivery: int = 1
+    """Which delivery to a body this is, from 1. Unlike `attempt` it counts interruptions, and goes on counting
+    when a dead run is replayed."""
     queued: datetime | None = None
     start: datetime | None = None
     end: datetime | None = None
@@ -138,6 +141,7 @@ class TaskRun(Generic[P]):
             state=self.state,
             failures=self.failures,
             losses=self.losses,
+            delivery=self.delivery,
             queued=self.queued,
             start=self.start,
             end=self.end,

@@ -127,6 +127,8 @@ class Settling(Worker):
             from_run_id=run.from_run_id,
             root_run_id=run.root_run_id,
         )
+        if finished.kind is not Kind.success:
+            outcome.traceparent = run.headers.get("traceparent", "")
         if finished.result != NO_RESULT:
             outcome.result = msgspec.Raw(finished.result)
         return Settlement(

@@ -76,6 +76,7 @@ def _claimed(now: float, code: bytes, entry: bytes, flat: Flat) -> Claimed:
         losses=int(fields[b"losses"]),
         waited=max(0.0, (now - ready) / 1000),
         unique=fields.get(b"unique", b"").decode(),
+        delivery=int(fields.get(b"delivery", 1)),
     )
 
 
@@ -127,6 +128,7 @@ def _record(fields: dict[bytes, bytes], state: TaskState) -> RunRecord:
         deliveries=int(fields[b"deliveries"]) if b"deliveries" in fields else None,
         unique=fields.get(b"unique", b"").decode(),
         group=fields.get(b"group", b"").decode(),
+        delivery=int(fields.get(b"delivery", 1)),
         reason=fields.get(b"reason", b"").decode(),
         outcome=fields.get(b"outcome", b""),
         owners=tuple(fields.get(b"owners", b"").decode().split()),

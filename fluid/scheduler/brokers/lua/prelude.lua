@@ -8,7 +8,7 @@
 local call = redis.call
 local LETTERS = {'h', 'm', 'l'}
 local FIELDS = {'id', 'task', 'priority', 'version', 'message', 'queued', 'ready', 'failures', 'losses'}
-local SELDOM = {'deliveries', 'unique', 'owners', 'group', 'paced'}
+local SELDOM = {'deliveries', 'unique', 'owners', 'group', 'paced', 'delivery'}
 
 local function clock()
   local t = call('TIME')
@@ -55,6 +55,9 @@ local function put(code, m)
   call('HSET', K.run .. m.id, 'at', code, 'entry', entry)
   return entry
 end
+
+-- Its body was called, and it will be delivered once more.
+local function count_delivery(m) m.delivery = (m.delivery or 1) + 1 end
 
 -- Back to be claimed. One that was lost twice goes the suspects' way, whatever held it meanwhile.
 local function put_back(m, lane)

@@ -25,6 +25,7 @@ for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, 
   if m then
     free_place(m)
     m.losses = m.losses + 1
+    count_delivery(m)
     m.owners = m.owners and (m.owners .. ' ' .. owner) or owner
     local fate = 'returned'
     if call('SREM', K.cancelled, m.id) == 1 then

@@ -39,10 +39,12 @@ local function move_run(i, n, kind)
   call('HSET', record, 'token', tokens[n], 'reason', reason, 'outcome', ARGV[i + 8])
   if kind == 'retry' then
     m.failures = m.failures + 1
+    count_delivery(m)
     m.paced = nil
     m.ready = now + ARGV[i + 5]
     schedule(m, m.ready)
   elseif kind == 'interrupted' then
+    count_delivery(m)
     put_back(m, 'b')
     ring()
   elseif kind == 'held' then
