@@ -9,7 +9,7 @@ from fluid.clock import now, timestamp
 from fluid.errors import DuplicateHandlerError, PluginError
 from fluid.scheduler import Event, Task, TaskManager, TaskRun
 from telemetry import names
-from telemetry.series import Block, Row, rows_of
+from telemetry.series import Block, Row, Trace, rows_of
 
 HANDLER = "telemetry"
 """The name that our handlers are registered with."""
@@ -77,14 +77,18 @@ class Metrics:
     """Listens to the events of one host, and counts.
 
     `max_tasks`: so many tasks have series of their own; the runs of any other count as `other`.
+    `trace_of`: where the attempt of a run can be looked at, or None; observations get it as their exemplar.
     """
 
-    def __init__(self, host: TaskManager, *, max_tasks: int) -> None:
+    def __init__(
+        self, host: TaskManager, *, max_tasks: int, trace_of: Callable[[TaskRun[Any]], Trace | None]
+    ) -> None:
         self.process = ProcessSeries()
         self.sync_failures: dict[tuple[str, str], int] = {}
         """How often sync handlers raised, by event and handler."""
         self._host = host
         self._max_tasks = max_tasks
+        self._trace_of = trace_of
         self._other = TaskSeries()
         self._tasks: dict[str, TaskSeries] = {}
         self._schedules: dict[str, ScheduleSeries] = {}
@@ -186,7 +190,7 @@ class Metrics:
         series.started[""] += 1
         self._active.add(run)
         if event.waited is not None:
-            series.wait[run.priority].observe(event.waited)
+            series.wait[run.priority].observe(event.waited, self._trace_of(run))
         if event.dispatched is not None:
             series.dispatch[""].observe(event.dispatched)
 
@@ -194,19 +198,21 @@ class Metrics:
         run = event.run
         if run is None or run.local:
             return
-        series = self._settled(run)
-        series.ended[run.state] += 1
+        series, trace = self._settled(run), self._trace_of(run)
         if run.state == "success":
+            series.ended[run.state] += 1
             series.last_success[""] = timestamp()
+        else:
+            series.ended.add(run.state, trace=trace)
         # A run that ended before its body was called has no duration.
         if event.ran is not None and run.start is not None:
-            series.duration[run.state].observe(event.ran)
+            series.duration[run.state].observe(event.ran, trace)
         if event.latency is not None:
-            series.latency[""].observe(event.latency)
+            series.latency[""].observe(event.latency, trace)
 
     def _retried(self, event: Event) -> None:
         if event.run is not None:
-            self._settled(event.run).retried.add(event.reason)
+            self._settled(event.run).retried.add(event.reason, trace=self._trace_of(event.run))
 
     def _held(self, event: Event) -> None:
         if event.run is not None:
@@ -222,11 +228,11 @@ class Metrics:
 
     def _dead(self, event: Event) -> None:
         if event.run is not None:
-            self._settled(event.run).dead.add(event.reason)
+            self._settled(event.run).dead.add(event.reason, trace=self._trace_of(event.run))
 
     def _lost(self, event: Event) -> None:
         if event.run is not None:
-            self._of(event.run.name).lost[""] += 1
+            self._of(event.run.name).lost.add(trace=self._trace_of(event.run))
 
     def _settled(self, run: TaskRun[Any]) -> TaskSeries:
         """The series of a run whose attempt, if it began here, is over."""

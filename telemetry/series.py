@@ -10,39 +10,62 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, product
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
+from fluid.clock import timestamp
 from telemetry.names import OTHER, QUEUE_LABEL, Kind, Metric
+
+Trace = dict[str, str]
+"""The labels of an exemplar: `trace_id` and `span_id`."""
+
+
+class Exemplified(float):
+    """A count with the newest example of what was counted; one object, so that both are read in one step."""
+
+    __slots__ = ("exemplar",)
+
+    def __new__(cls, count: float, exemplar: Exemplar) -> Self:
+        """`count`, of which `exemplar` is one."""
+        number = super().__new__(cls, count)
+        number.exemplar = exemplar
+        return number
+
+    exemplar: Exemplar
 
 
 class Counts(dict[str, float]):
     """Numbers by the value of one closed label, all there from the start; by `""` where there is no label."""
 
-    def add(self, value: str = "", amount: float = 1) -> None:
-        """Count; a value of no closed set counts as `other`."""
-        try:
-            self[value] += amount
-        except KeyError:
-            self[OTHER] = self.get(OTHER, 0) + amount
+    def add(self, value: str = "", amount: float = 1, trace: Trace | None = None) -> None:
+        """Count; a value of no closed set counts as `other`. With `trace`, this one is the new example."""
+        if value not in self:
+            value = OTHER
+        before = self.get(value, 0)
+        exemplar = Exemplar(trace, amount, timestamp()) if trace else getattr(before, "exemplar", None)
+        self[value] = Exemplified(before + amount, exemplar) if exemplar else before + amount
 
 
 class Distribution:
-    """How many observations fell into which bucket, and their sum."""
+    """How many observations fell into which bucket, their sum, and a newest example for each bucket."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
+        self._exemplars: dict[int, Exemplar] = {}
         self._sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one; a bound is inside its bucket."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
+    def observe(self, seconds: float, trace: Trace | None = None) -> None:
+        """Count one; a bound is inside its bucket. With `trace`, this one is the bucket's new example."""
+        bucket = bisect_left(self._bounds, seconds)
+        self._counts[bucket] += 1
         self._sum += seconds
+        if trace:
+            self._exemplars[bucket] = Exemplar(trace, seconds, timestamp())
 
     def mark(self) -> tuple[int, float]:
         """What another observation changes."""
@@ -55,9 +78,11 @@ class Distribution:
 
     def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         """Cumulative buckets, then count and sum."""
-        total = 0
-        for bound, total in zip(_upper_bounds(self._bounds), accumulate(self._counts.copy()), strict=True):
-            yield Sample(f"{name}_bucket", labels | {"le": bound}, total)
+        total, exemplars = 0, self._exemplars.copy()
+        for bucket, (bound, total) in enumerate(
+            zip(_upper_bounds(self._bounds), accumulate(self._counts.copy()), strict=True)
+        ):
+            yield Sample(f"{name}_bucket", labels | {"le": bound}, total, exemplar=exemplars.get(bucket))
         yield Sample(f"{name}_count", labels, total)
         yield Sample(f"{name}_sum", labels, self._sum)
 
@@ -117,7 +142,8 @@ class Row(NamedTuple):
             if isinstance(child, Distribution):
                 family.samples.extend(child.samples(metric.name, labels))
             else:
-                family.samples.append(Sample(metric.name, labels, child))
+                exemplar = getattr(child, "exemplar", None)
+                family.samples.append(Sample(metric.name, labels, child, exemplar=exemplar))
         return family
 
 

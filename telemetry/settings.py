@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +29,11 @@ class TelemetrySettings(BaseSettings):
     """What everyone but a health probe must present, as `Authorization: Bearer`; nothing when None."""
     max_tasks: int = Field(default=500, ge=1)
     """Tasks with series of their own; the runs of any beyond are counted as `other`."""
+
+    traces: Literal["links", "parents", "off"] = "links"
+    """How an attempt's span hangs together with that of its queueing: it starts a trace of its own that links
+    to it, or it is its child (`parents`), for backends that cannot follow links. `off`: no spans of runs, in
+    a process that is traced for something else."""
 
     def __init__(self, **values: Any) -> None:
         try:

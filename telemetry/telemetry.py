@@ -18,10 +18,14 @@ from telemetry.gauges import Gauges
 from telemetry.health import Health
 from telemetry.loop import LoopLag
 from telemetry.metrics import Metrics
+from telemetry.providers import PROVIDERS
+from telemetry.sending import STOP_SECONDS
 from telemetry.series import Row
 from telemetry.server import SideServer, Sources
 from telemetry.settings import TelemetrySettings
 from telemetry.status import status_of
+from telemetry.trace_context import trace_of
+from telemetry.traces import traces_of
 
 
 class Attachment:
@@ -29,11 +33,16 @@ class Attachment:
 
     def __init__(self, host: TaskManager, settings: TelemetrySettings, *, serve: bool) -> None:
         self.host = host
-        self.metrics = Metrics(host, max_tasks=settings.max_tasks)
+        self.traces = traces_of(host, settings.traces)
+        self.metrics = Metrics(
+            host, max_tasks=settings.max_tasks, trace_of=trace_of if self.traces else lambda _: None
+        )
         self.gauges = Gauges(host, self.metrics)
         self.health = Health(host)
         self.server = self._server(settings) if serve else None
         self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag)]
+        if self.traces:
+            self.workers.append(Flushing())
         if self.server is not None:
             self.workers.append(self.server)
         # A thread of its own: bodies may keep all those of the loop busy.
@@ -46,6 +55,9 @@ class Attachment:
 
     def begin(self) -> None:
         """Listen, and have the workers run."""
+        if self.traces:
+            # before the metrics: they take the ids of an attempt's span as its exemplar
+            self.traces.listen()
         self.metrics.listen()
         self.health.listen()
         self.host.add_workers(*self.workers)
@@ -55,6 +67,8 @@ class Attachment:
         self.host.remove_workers(*self.workers)
         self.health.stop_listening()
         self.metrics.stop_listening()
+        if self.traces:
+            self.traces.stop_listening()
         self.gauges.snapshots.forget()
         self._thread.shutdown(wait=False)
 
@@ -79,7 +93,7 @@ class Attachment:
         process = list(self._of_process.collect())
         for family in process:
             family.samples = [sample._replace(labels=sample.labels | queue) for sample in family.samples]
-        rows = [*self.metrics.rows(), *self.gauges.rows()]
+        rows = [*self.metrics.rows(), *self.gauges.rows(), _dropped_spans()]
         series = 1 + sum(row.series for row in rows) + sum(len(family.samples) for family in process)
         return [*rows, Row(names.SERIES, [((), series)])], Families(process)
 
@@ -90,6 +104,22 @@ class Attachment:
             health=self.health,
         )
         return SideServer(settings, sources, may_stop_the_start=self.host.state.is_init)
+
+
+class Flushing(Worker):
+    """Has what was traced sent when the host stops, after everything that is traced has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(name="traces", critical=False, stage=-30)
+
+    async def run(self) -> None:
+        """Wait for the stop, then send."""
+        await self.wait_for_stop()
+        await asyncio.to_thread(PROVIDERS.flush, STOP_SECONDS)
+
+
+def _dropped_spans() -> Row:
+    return Row(names.SPANS_DROPPED, [((reason,), count) for reason, count in PROVIDERS.dropped_spans.items()])
 
 
 class Telemetry:

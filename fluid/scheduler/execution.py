@@ -78,11 +78,10 @@ class Execution:
             return unreadable
         task = self._registry[attempt.run.name]
         await self._being_queued.wait_for(attempt.run.id)
+        self._start(attempt)
         begin = self._invoker.clock()
         try:
             with self._invoker.around(attempt.run):
-                self._start(attempt)
-                begin = self._invoker.clock()
                 value = await self._invoker.invoke(task, attempt.run)
                 result = encode_result(task.name, value)
         except BaseException as error:  # noqa: BLE001 - what is no fault of the body is raised again

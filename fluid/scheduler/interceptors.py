@@ -20,7 +20,7 @@ class Interceptor(Protocol):
         """Entered before runs are encoded, so `run.headers` may be added to; left when they are queued."""
 
     def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any]:
-        """Entered before `start` is told, in the body's context; left when the body and its result are done."""
+        """Entered before the body starts, in its context; left when its result is written."""
 
 
 _NOTHING = nullcontext()

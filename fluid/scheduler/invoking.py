@@ -36,7 +36,7 @@ class Invoker:
         return seconds or None
 
     def around(self, run: TaskRun[Any]) -> AbstractContextManager[Any]:
-        """What surrounds the call, from before its start is told until its result is done."""
+        """What surrounds a call, and what is done with its result."""
         return around_executing(self._interceptors, run)
 
     async def invoke(self, task: Task, run: TaskRun[Any]) -> Any:

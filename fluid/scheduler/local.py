@@ -20,12 +20,11 @@ async def execute_here(task: Task, run: TaskRun[Any], invoker: Invoker, announce
     run.local = True
     run.queued = run.start = now()
     run.move(TaskState.running)
+    announcer.announce("start", run, waited=0.0, dispatched=0.0)
     begin = invoker.clock()
     state = TaskState.success
     try:
         with invoker.around(run):
-            announcer.announce("start", run, waited=0.0, dispatched=0.0)
-            begin = invoker.clock()
             run.returned = await invoker.invoke(task, run)
     except (Exception, asyncio.CancelledError) as error:
         state = TaskState.aborted if isinstance(error, (Abort, asyncio.CancelledError)) else TaskState.failure

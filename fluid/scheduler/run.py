@@ -65,8 +65,8 @@ class TaskRun(Generic[P]):
     losses: int = 0
     """Lost attempts before this one."""
     delivery: int = 1
-    """Which delivery to a body this is, from 1. Unlike `attempt` it counts interruptions, and goes on counting
-    when a dead run is replayed."""
+    """Which delivery to a body this is, from 1. Unlike `attempt` it counts interruptions, and it goes on
+    counting when a dead run is replayed."""
     queued: datetime | None = None
     start: datetime | None = None
     end: datetime | None = None

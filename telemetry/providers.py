@@ -1,0 +1,147 @@
+"""Where spans and exceptions of this process go, as the `OTEL_*` variables say.
+
+A provider that the program has set is the one that is used. Where there is none and an endpoint is set, one
+is made, once for the process, and set as the program's: so spans that bodies make themselves go the same way.
+A variable that asks for what cannot be had is told of, and nothing is traced: it never stops work.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, get_logger_provider
+from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.sdk import _logs as sdk_logs
+from opentelemetry.sdk import trace as sdk_trace
+from opentelemetry.trace import ProxyTracerProvider, TracerProvider
+
+from telemetry.names import DROP_REASON
+from telemetry.sending import RecordSender, Sender, SpanSender
+
+logger = logging.getLogger("telemetry")
+
+PROTOCOL = "http/protobuf"
+
+
+class Providers:
+    """Those of this process."""
+
+    def __init__(self) -> None:
+        self._senders: list[Sender[Any]] = []
+        self._spans: Sender[Any] | None = None
+        self._records: sdk_logs.LoggerProvider | None = None
+
+    def for_spans(self) -> TracerProvider | None:
+        """The program's own, or the one that is made for the endpoint; None when nothing is to be traced."""
+        if _disabled():
+            return None
+        known = trace.get_tracer_provider()
+        if not isinstance(known, ProxyTracerProvider):
+            return known
+        if not _exports("traces"):
+            return None
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        self._spans = self._sender(OTLPSpanExporter(), "BSP", "spans")
+        provider = sdk_trace.TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SpanSender(self._spans))
+        trace.set_tracer_provider(provider)
+        return provider
+
+    def for_exceptions(self) -> LoggerProvider:
+        """The program's own, or the one that is made for the endpoint, or one that keeps nothing."""
+        known = get_logger_provider()
+        if not isinstance(known, ProxyLoggerProvider):
+            return known
+        if self._records is None:
+            if _disabled() or not _exports("logs"):
+                return NoOpLoggerProvider()
+            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+            self._records = sdk_logs.LoggerProvider(shutdown_on_exit=False)
+            sender = self._sender(OTLPLogExporter(), "BLRP", "log records")
+            self._records.add_log_record_processor(RecordSender(sender))
+        return self._records
+
+    @property
+    def dropped_spans(self) -> Mapping[str, int]:
+        """How many spans were not delivered, by the reason."""
+        return self._spans.dropped if self._spans else dict.fromkeys(DROP_REASON.values, 0)
+
+    def hurry(self) -> None:
+        """Send what waits now, without waiting for it."""
+        for sender in self._senders:
+            sender.hurry()
+
+    def flush(self, seconds: float) -> None:
+        """Send what waits now, for so long."""
+        for sender in self._senders:
+            sender.flush(seconds / len(self._senders))
+
+    def _sender(self, exporter: Any, variables: str, name: str) -> Sender[Any]:
+        sender: Sender[Any] = Sender(
+            exporter,
+            name=name,
+            queue_size=_number(f"OTEL_{variables}_MAX_QUEUE_SIZE", 2048),
+            batch=_number(f"OTEL_{variables}_MAX_EXPORT_BATCH_SIZE", 512),
+            delay=_number(f"OTEL_{variables}_SCHEDULE_DELAY", 5000) / 1000,
+        )
+        atexit.register(sender.close)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=sender.start_afresh)
+        self._senders.append(sender)
+        return sender
+
+
+PROVIDERS = Providers()
+
+
+def _disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _exports(signal: str) -> bool:
+    """Whether the variables ask for the export of a signal, `traces` or `logs`, and it can be had."""
+    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}"
+    asked = next(
+        (name for name in (f"{own}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT") if os.environ.get(name)), ""
+    )
+    exporter = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip()
+    if not asked or exporter == "none":
+        return False
+    protocol = os.environ.get(f"{own}_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or PROTOCOL
+    if exporter != "otlp":
+        fault = f"OTEL_{signal.upper()}_EXPORTER={exporter} is not known here, set `otlp` or `none`"
+    elif protocol != PROTOCOL:
+        fault = (
+            f"{protocol} is not spoken here, set {own}_PROTOCOL={PROTOCOL} and the endpoint that speaks it"
+        )
+    elif not _installed():
+        fault = "the exporter is not installed, pip install 'fluid-tasks[otlp]'"
+    else:
+        return True
+    logger.warning("%s is set, but no %s are exported: %s", asked, signal, fault)
+    return False
+
+
+def _installed() -> bool:
+    try:
+        import opentelemetry.exporter.otlp.proto.http  # noqa: F401 - heavy, and only for who exports
+    except ImportError:
+        return False
+    return True
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not text.isdigit() or int(text) == 0:
+        logger.warning("%s=%s is no whole number from 1: %d is used", name, text, default)
+        return default
+    return int(text)
