@@ -32,6 +32,7 @@ class Providers:
     """Those of this process."""
 
     def __init__(self) -> None:
+        atexit.register(self.close)
         self._senders: list[Sender[Any]] = []
         self._spans: Sender[Any] | None = None
         self._records: sdk_logs.LoggerProvider | None = None
@@ -83,6 +84,11 @@ class Providers:
         for sender in self._senders:
             sender.flush(seconds / len(self._senders))
 
+    def close(self) -> None:
+        """Send what waits, for a moment, and nothing after."""
+        for sender in self._senders:
+            sender.close()
+
     def _sender(self, exporter: Any, variables: str, name: str) -> Sender[Any]:
         sender: Sender[Any] = Sender(
             exporter,
@@ -91,7 +97,6 @@ class Providers:
             batch=_number(f"OTEL_{variables}_MAX_EXPORT_BATCH_SIZE", 512),
             delay=_number(f"OTEL_{variables}_SCHEDULE_DELAY", 5000) / 1000,
         )
-        atexit.register(sender.close)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=sender.start_afresh)
         self._senders.append(sender)

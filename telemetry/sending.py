@@ -55,7 +55,8 @@ class Sender(Generic[T]):
         self._state = threading.Condition()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._busy = self._closed = False
+        self._under_way = 0
+        self._busy = self._stuck = self._closed = False
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -90,18 +91,24 @@ class Sender(Generic[T]):
             return self._dropped["export_failed"] > failures or not (self._queue or self._busy)
 
         with self._state:
-            return self._state.wait_for(over, seconds) and self._dropped["export_failed"] == failures
+            self._stuck = not self._state.wait_for(over, seconds) or self._dropped["export_failed"] > failures
+        return not self._stuck
 
     def close(self, seconds: float = STOP_SECONDS) -> None:
-        """Send what waits, for so long; then count what is left, and take no more."""
+        """Send what waits, for so long; then count what is left, and take no more.
+
+        What could not be sent a moment ago is not tried again.
+        """
         if self._closed:
             return
-        self.flush(seconds)
-        self._closed = True
+        if not self._stuck:
+            self.flush(seconds)
+        with self._state:
+            self._closed = True
+            self._dropped["stopped"] += len(self._queue) + self._under_way
+            self._queue.clear()
         self._wake.set()
         self._exporter.shutdown()
-        self._drop("stopped", len(self._queue))
-        self._queue.clear()
 
     def _start(self) -> None:
         with self._state:
@@ -127,15 +134,19 @@ class Sender(Generic[T]):
                 self._state.notify_all()
 
     def _send(self, batch: list[T]) -> None:
+        self._under_way = len(batch)
         try:
             sent = self._exporter.export(batch).name == "SUCCESS"
         except Exception:
             logger.exception("%s could not be sent", self._name)
             sent = False
-        if not sent:
-            with self._state:
+        with self._state:
+            self._stuck = self._stuck and not sent
+            # what was under way at the close has been counted there
+            if not sent and not self._closed:
                 self._dropped["export_failed"] += len(batch)
-                self._state.notify_all()
+            self._under_way = 0
+            self._state.notify_all()
 
 
 class SpanSender(SpanProcessor):

@@ -1,0 +1,40 @@
+"""A CPU-bound task, where another process can find it; and a consumer that is to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from opentelemetry import trace
+
+from fluid.scheduler import TaskConsumer, TaskRun, task
+from telemetry import Telemetry
+from telemetry.traces import in_process
+
+
+@task(cpu_bound=True)
+def crunch(ctx: TaskRun) -> str:
+    """Work in a span of its own."""
+    with in_process(ctx.headers), trace.get_tracer("crunching").start_as_current_span("crunching") as span:
+        return f"{span.get_span_context().trace_id:032x}"
+
+
+@task
+async def linger(ctx: TaskRun) -> None:
+    """Stay until somebody kills the process, the first time."""
+    if ctx.attempt == 1:
+        with trace.get_tracer("crunching").start_as_current_span("settling-in"):
+            pass
+        await asyncio.Event().wait()
+
+
+async def main(broker_url: str) -> None:
+    """Consume until killed."""
+    consumer = TaskConsumer(broker_url=broker_url, lease_seconds=1)
+    consumer.register_task(linger)
+    Telemetry(server=False).attach(consumer)
+    await consumer.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
