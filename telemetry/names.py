@@ -97,7 +97,7 @@ MOVE = Label(
         *("cancel", "replay", "hasten", "progress", "pause", "limit", "peek", "leave", "tidy", OTHER),
     ),
 )
-DROP_REASON = Label("reason", ("queue_full", "export_failed", "stopped"))
+DROP_CAUSE = Label("cause", ("queue_full", "export_failed", "stopped"))
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
 
 
@@ -263,7 +263,7 @@ SPANS_DROPPED = _counter(
     "fluid_telemetry_spans_dropped_total",
     "Spans of this process that were not delivered: too many waited, the exporter gave up on them, or the "
     "process stopped first. Only of the exporter that `OTEL_*` variables set up here.",
-    DROP_REASON,
+    DROP_CAUSE,
 )
 TASKS_OVER_BUDGET = _gauge(
     "fluid_tasks_over_budget", "Tasks registered beyond the series budget: their runs are counted as `other`."

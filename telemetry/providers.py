@@ -20,7 +20,7 @@ from opentelemetry.sdk import _logs as sdk_logs
 from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
-from telemetry.names import DROP_REASON
+from telemetry.names import DROP_CAUSE
 from telemetry.sending import RecordSender, Sender, SpanSender
 
 logger = logging.getLogger("telemetry")
@@ -71,8 +71,8 @@ class Providers:
 
     @property
     def dropped_spans(self) -> Mapping[str, int]:
-        """How many spans were not delivered, by the reason."""
-        return self._spans.dropped if self._spans else dict.fromkeys(DROP_REASON.values, 0)
+        """How many spans were not delivered, by the cause."""
+        return self._spans.dropped if self._spans else dict.fromkeys(DROP_CAUSE.values, 0)
 
     def hurry(self) -> None:
         """Send what waits now, without waiting for it."""

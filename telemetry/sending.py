@@ -60,7 +60,7 @@ class Sender(Generic[T]):
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """How many were not delivered, by the reason: `queue_full`, `export_failed`, `stopped`."""
+        """How many were not delivered, by the cause: `queue_full`, `export_failed`, `stopped`."""
         return self._dropped
 
     def start_afresh(self) -> None:
@@ -116,9 +116,9 @@ class Sender(Generic[T]):
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
-    def _drop(self, reason: str, count: int) -> None:
+    def _drop(self, cause: str, count: int) -> None:
         with self._state:
-            self._dropped[reason] += count
+            self._dropped[cause] += count
 
     def _run(self) -> None:
         # what the exporter's own HTTP client does is not to be traced

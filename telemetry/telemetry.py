@@ -119,7 +119,7 @@ class Flushing(Worker):
 
 
 def _dropped_spans() -> Row:
-    return Row(names.SPANS_DROPPED, [((reason,), count) for reason, count in PROVIDERS.dropped_spans.items()])
+    return Row(names.SPANS_DROPPED, [((cause,), count) for cause, count in PROVIDERS.dropped_spans.items()])
 
 
 class Telemetry:

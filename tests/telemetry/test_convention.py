@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.semconv.schemas import Schemas
 
@@ -69,7 +69,11 @@ def test_a_span_that_does_not_keep_to_them_is_found(wrong: Received, fault: str)
 
 
 def test_a_record_that_does_not_keep_to_them_is_found() -> None:
-    found = list(faults_of_record(LogRecord(event_name="exception", severity_number=17)))
+    found = list(
+        faults_of_record(
+            LogRecord(event_name="exception", severity_number=SeverityNumber.SEVERITY_NUMBER_ERROR)
+        )
+    )
     assert len(found) == 4
 
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.sampling import (
     ALWAYS_ON,
     DEFAULT_OFF,
     DEFAULT_ON,
+    Decision,
     ParentBased,
     ParentBasedTraceIdRatio,
     Sampler,
@@ -97,8 +98,8 @@ def test_what_is_foretold_of_a_sampler_is_what_it_decides(
     if parent is not None:
         span = SpanContext(trace_id, 1, is_remote=True, trace_flags=TraceFlags(parent))
         context = set_span_in_context(NonRecordingSpan(span), context)
-    decided = sampler.should_sample(context, trace_id, "send").decision.is_sampled()
-    assert Sampling(sampler).drops(trace_id, parent) is not decided
+    decided = sampler.should_sample(context, trace_id, "send").decision
+    assert Sampling(sampler).drops(trace_id, parent) is (decided is Decision.DROP)
 
 
 def test_nothing_is_foretold_of_a_stranger_but_that_it_follows() -> None:

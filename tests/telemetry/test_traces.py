@@ -29,10 +29,10 @@ from fluid.scheduler import (
     task,
 )
 from fluid.scheduler.history import evidence
+from fluid.testing import Recorder
 from telemetry import Telemetry
 from telemetry.settings import TelemetrySettings
 from tests.support.processes import PythonProcess
-from tests.support.recorder import EventRecorder
 from tests.telemetry.convention import faults_of, faults_of_record
 from tests.telemetry.crunching import crunch, linger
 from tests.telemetry.tracing import Tap, own_opentelemetry, values_of
@@ -368,9 +368,9 @@ async def test_what_was_lost_is_told_by_its_rescuer_and_the_next_attempt_links_t
         doomed.kill()
         await doomed.wait()
         rescuer = await start(linger)
-        lost = EventRecorder()
+        lost = Recorder()
         rescuer.dispatcher.register_handler("lost.test", lost)
-        owner = (await lost.wait_for("lost", run.id)).owner
+        owner = (await lost.wait_for("lost", run)).owner
 
     [send] = await tap.wait_for("send")
     [recovered] = await tap.wait_for("process")

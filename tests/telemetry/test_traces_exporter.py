@@ -91,7 +91,7 @@ async def test_work_goes_on_and_stops_in_time_and_every_span_that_is_not_deliver
         assert {record.state for record in ended if record} == {TaskState.success}
         assert collector.answered == 0
         told = await scrape(telemetry)
-        assert told.value(names.SPANS_DROPPED, reason="queue_full") > 0
+        assert told.value(names.SPANS_DROPPED, cause="queue_full") > 0
         held = 401 - told.value(names.SPANS_DROPPED)
         assert held <= QUEUE + BATCH
     # `create` and `process` for each, and one `send`

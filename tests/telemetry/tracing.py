@@ -17,11 +17,11 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.util._once import Once
 
+from fluid.testing.waiting import Watch
 from telemetry import telemetry, traces
 from telemetry.providers import Providers
 from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.server_process import missing
-from tests.support.waiting import Watch
 
 Kind = Span.SpanKind
 
