@@ -37,6 +37,9 @@ GROUP = "fluid"
 
 REDIS_PORT = 6379
 
+TYPES = {"rescue": "settle"}
+"""The type of an operation, where that is not its name."""
+
 SEVERITY = {"process": SeverityNumber.ERROR}
 """What an exception is recorded with, by the operation; `WARN` in the others."""
 
@@ -70,16 +73,12 @@ class Spans:
         self._logger = logs.get_logger(SCOPE, __version__, words.SCHEMA_URL)
         self._ids = _pinned(self._tracer)
         self.sampling = Sampling(getattr(provider, "sampler", None))
-        self._queue = host.broker.queue
-        common = {words.SYSTEM: "redis", words.DESTINATION: self._queue} | _server(host.broker.url)
+        queue = host.broker.queue
+        common = {words.SYSTEM: "redis", words.DESTINATION: queue} | _server(host.broker.url)
+        self._names = {name: f"{name} {queue}" for name in ("create", "send", "process", "rescue")}
         self._attributes = {
-            (name, kind): common | {words.OPERATION_NAME: name, words.OPERATION_TYPE: kind}
-            for name, kind in (
-                ("create", "create"),
-                ("send", "send"),
-                ("process", "process"),
-                ("rescue", "settle"),
-            )
+            name: common | {words.OPERATION_NAME: name, words.OPERATION_TYPE: TYPES.get(name, name)}
+            for name in self._names
         }
 
     @property
@@ -89,17 +88,15 @@ class Spans:
 
     def create(self, run: TaskRun[Any], context: Context, ids: Ids | None) -> Span:
         """One run of several that are queued together."""
-        attributes = self._attributes["create", "create"] | _about(run)
-        return self._start("create", SpanKind.PRODUCER, attributes, context, ids=ids)
+        return self._start("create", SpanKind.PRODUCER, self._about("create", run), context, ids=ids)
 
     def send(self, run: TaskRun[Any], context: Context, ids: Ids | None) -> Span:
         """The queueing of one run."""
-        attributes = self._attributes["send", "send"] | _about(run)
-        return self._start("send", SpanKind.PRODUCER, attributes, context, ids=ids)
+        return self._start("send", SpanKind.PRODUCER, self._about("send", run), context, ids=ids)
 
     def send_batch(self, created: Iterable[SpanContext], count: int, context: Context) -> Span:
         """The queueing of several runs, each of which has a span of its own."""
-        attributes = self._attributes["send", "send"] | {words.BATCH_COUNT: count}
+        attributes = self._attributes["send"] | {words.BATCH_COUNT: count}
         links = [Link(one) for one in created]
         return self._start("send", SpanKind.CLIENT, attributes, context, links)
 
@@ -113,7 +110,7 @@ class Spans:
         previous: SpanContext | None,
     ) -> Span:
         """An attempt."""
-        attributes = self._attributes["process", "process"] | _about(run)
+        attributes = self._about("process", run)
         attributes[words.CONSUMER_GROUP] = GROUP
         attributes[words.ATTEMPT] = run.attempt
         if isinstance(self._host, TaskConsumer):
@@ -125,7 +122,7 @@ class Spans:
 
     def rescue(self, run: TaskRun[Any], context: Context, *, queued_in: SpanContext, owner: str) -> Span:
         """The finding of a lost attempt, in that attempt's own trace: it can tell of itself no more."""
-        attributes = self._attributes["rescue", "settle"] | _about(run)
+        attributes = self._about("rescue", run)
         attributes[words.OWNER] = owner
         links = [Link(queued_in)] if queued_in.is_valid else []
         return self._start("rescue", SpanKind.CLIENT, attributes, context, links)
@@ -160,6 +157,18 @@ class Spans:
             },
         )
 
+    def _about(self, operation: str, run: TaskRun[Any]) -> dict[str, Any]:
+        attributes = {
+            **self._attributes[operation],
+            words.MESSAGE_ID: run.id,
+            words.TASK: run.name,
+            words.PRIORITY: run.priority.value,
+        }
+        if run.from_run_id:
+            attributes[words.FROM_RUN] = run.from_run_id
+            attributes[words.CONVERSATION_ID] = run.root_run_id
+        return attributes
+
     def _start(
         self,
         operation: str,
@@ -169,7 +178,7 @@ class Spans:
         links: list[Link] | None = None,
         ids: Ids | None = None,
     ) -> Span:
-        name = f"{operation} {self._queue}"
+        name = self._names[operation]
         if self._ids is None or ids is None:
             return self._tracer.start_span(name, context, kind, attributes, links)
         self._ids.pinned = ids
@@ -188,18 +197,6 @@ def _pinned(tracer: Any) -> PinnedIds | None:
     if not isinstance(tracer.id_generator, PinnedIds):
         tracer.id_generator = PinnedIds(tracer.id_generator)
     return tracer.id_generator
-
-
-def _about(run: TaskRun[Any]) -> dict[str, Any]:
-    about = {
-        words.MESSAGE_ID: run.id,
-        words.TASK: run.name,
-        words.PRIORITY: run.priority.value,
-    }
-    if run.from_run_id:
-        about[words.FROM_RUN] = run.from_run_id
-        about[words.CONVERSATION_ID] = run.root_run_id
-    return about
 
 
 def _server(url: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from random import randbytes
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
@@ -25,6 +25,7 @@ from opentelemetry.trace import (
     TraceFlags,
     TraceState,
     get_current_span,
+    set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -67,10 +68,20 @@ class Ids(NamedTuple):
 
 
 class Unsampled(NonRecordingSpan):
-    """Stands for a span that is not made because its run is not sampled; headers are read when asked for."""
+    """Stands, within it, for the span that is not made of a run that is not sampled.
+
+    What costs anything is done when somebody asks.
+    """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
+
+    def __enter__(self) -> Self:
+        self._token = attach(set_span_in_context(self, read_baggage(self._headers)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        detach(self._token)
 
     def get_span_context(self) -> SpanContext:
         """The context that the run was queued in."""

@@ -83,28 +83,24 @@ class Around:
             _complain(error)
 
 
-class Quiet:
-    """Says, within the body of a run that is not sampled, that nothing there is."""
-
-    __slots__ = ("_headers", "_token")
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-
-    def __enter__(self) -> None:
-        base = read_baggage(self._headers)
-        self._token = contexts.attach(set_span_in_context(Unsampled(self._headers), base))
-
-    def __exit__(self, *_: object) -> None:
-        contexts.detach(self._token)
-
-
 class Plan(NamedTuple):
     """The span that an attempt will have; known before its body begins, for whoever tells of the start."""
 
     run: TaskRun[Any]
     queued_in: SpanContext
     ids: Ids
+
+
+@contextmanager
+def in_process(headers: Mapping[str, str]) -> Iterator[None]:
+    """In the process of a CPU-bound body: the span that travelled in the run's headers is current within."""
+    PROVIDERS.for_spans()
+    token = contexts.attach(read_all(headers))
+    try:
+        yield
+    finally:
+        contexts.detach(token)
+        PROVIDERS.hurry()
 
 
 class Traces:
@@ -211,7 +207,7 @@ class Traces:
                 return Around(self._spans, *self._local(run))
             plan, self._plan = self._plan, None
             if plan is None or plan.run is not run:
-                return Quiet(run.headers)
+                return Unsampled(run.headers)
             return self._processing(plan)
         except Exception as error:  # noqa: BLE001 - it is told of
             _complain(error)
@@ -237,6 +233,9 @@ class Traces:
         context = contexts.get_current()
         return self._spans.execute(run, context), "execute", run, context
 
+    in_process = staticmethod(in_process)
+    """What surrounds a CPU-bound body, in its own process."""
+
     # -- what was lost ---------------------------------------------------------------------
 
     def _lost(self, event: Event) -> None:
@@ -260,18 +259,6 @@ def traces_of(host: TaskManager, mode: str) -> Traces | None:
     if provider is None:
         return None
     return Traces(host, Spans(host, provider, PROVIDERS.for_exceptions()), parents=mode == "parents")
-
-
-@contextmanager
-def in_process(headers: Mapping[str, str]) -> Iterator[None]:
-    """In the process of a CPU-bound body: the span that travelled in the run's headers is current within."""
-    PROVIDERS.for_spans()
-    token = contexts.attach(read_all(headers))
-    try:
-        yield
-    finally:
-        contexts.detach(token)
-        PROVIDERS.hurry()
 
 
 def _context_of(run: TaskRun[Any]) -> Context:
