@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from fluid.scheduler import EVENTS, Event, TaskManagerConfig
-from telemetry.settings import TelemetrySettings
+from telemetry.settings import LogSettings, TelemetrySettings
 
 DOCS = Path(__file__).resolve().parent
 
@@ -61,6 +61,7 @@ def settings_page() -> Iterator[str]:
     for title, settings in (
         ("Of a consumer or a manager", TaskManagerConfig),
         ("Of the side server", TelemetrySettings),
+        ("Of logs: keywords of `telemetry.logs.configure`", LogSettings),
     ):
         yield from ("", f"## {title}", "", "| variable | default | meaning |", "|---|---|---|")
         meanings = attribute_docstrings(settings)

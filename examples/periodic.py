@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 
 from fluid.scheduler import Event, TaskRun, TaskScheduler, crontab, every, task
+from telemetry.logs import configure
 
 TICKS = 3
 
 
 @task(schedule=every(1))
 async def heartbeat(ctx: TaskRun) -> None:
-    """Say that time has passed."""
-    print(f"tick {ctx.id}, queued at {ctx.queued:%H:%M:%S}")
+    """Say that time has passed, in a line with the ids of the run."""
+    ctx.logger.info("tick %s", ctx.id)
 
 
 @task(schedule=crontab("30 2 * * *", timezone="Europe/Rome", missed="once"))
 async def nightly(ctx: TaskRun) -> None:
     """Tidy up; a night that was missed is made good once, when a scheduler is back."""
-    print(f"good night from {ctx.id}")
+    ctx.logger.info("good night")
 
 
 async def main() -> None:
     """Any number of schedulers may run this: each tick fires once among them all."""
+    configure()
     scheduler = TaskScheduler()
     scheduler.register_from_dict(globals())
     ended: list[Event] = []

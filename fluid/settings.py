@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fluid.errors import ConfigurationError
+from fluid.masking import is_denied, mask_text
 
 __all__ = ["TaskManagerConfig", "explain_faults"]
 
@@ -17,7 +18,8 @@ def explain_faults(error: ValidationError, prefix: str) -> str:
     lines = []
     for fault in error.errors():
         field = ".".join(str(part) for part in fault["loc"]) or "settings"
-        given = f", got {fault['input']!r}" if fault["type"] != "missing" else ""
+        shown = fault["type"] != "missing" and not is_denied(field)
+        given = f", got {mask_text(repr(fault['input']))}" if shown else ""
         lines.append(f"{field} ({prefix}{field.upper()}): {fault['msg']}{given}")
     return "settings that cannot work:\n  " + "\n  ".join(lines)
 

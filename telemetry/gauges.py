@@ -12,6 +12,7 @@ from fluid.clock import elapsed
 from fluid.errors import BrokerError
 from fluid.scheduler import EVENTS, Snapshot, TaskConsumer, TaskManager
 from telemetry import names
+from telemetry.logs import dropped_lines
 from telemetry.metrics import Metrics
 from telemetry.series import Child, Row
 
@@ -97,6 +98,7 @@ class Gauges:
         yield Row(names.SLOTS, [((), self._slots)])
         yield Row(names.SLOTS_BUSY, [((), self._busy)])
         yield Row(names.BUILD, [((__version__,), 1)])
+        yield Row(names.LOG_LINES_DROPPED, [((), dropped_lines())])
         for metric, values in self._handlers.items():
             yield Row(metric, list(values.items()))
         if self._snapshot is not None:

@@ -251,6 +251,10 @@ HANDLER_FAILURES = _counter(
     "fluid_handler_failures_total", "Events on which a handler raised or took too long.", EVENT, HANDLER
 )
 HANDLER_SECONDS = _counter("fluid_handler_seconds_total", "Spent in an async handler.", EVENT, HANDLER)
+LOG_LINES_DROPPED = _counter(
+    "fluid_log_lines_dropped_total",
+    "Lines that were not logged: whoever should read them does not, or has gone.",
+)
 LOOP_LAG = _histogram(
     "fluid_loop_lag_seconds", "How late the event loop woke a sleeper.", buckets=CALL_SECONDS
 )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from fluid.scheduler import TaskManager
+from telemetry import logs
 from telemetry.telemetry import Telemetry
 
 
 class TelemetryPlugin(Telemetry):
-    """`Telemetry` with what `FLUID_TELEMETRY_*` says, or with the address that a command was given."""
+    """`Telemetry` with what `FLUID_TELEMETRY_*` says, or with the address that a command was given.
+
+    It also sets up logging, for a program that has not.
+    """
 
     def __init__(self, *, host: str | None = None, port: int | None = None) -> None:
         super().__init__(host=host, port=port)
+
+    def attach(self, host: TaskManager) -> None:
+        """Have lines written, then listen and serve."""
+        if not logs.is_configured():
+            logs.configure()
+        super().attach(host)

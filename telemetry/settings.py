@@ -1,10 +1,10 @@
-"""The settings of the side server: one frozen value, checked whole."""
+"""The settings of the side server, and those of logs: frozen values, checked whole."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fluid.errors import ConfigurationError
@@ -45,3 +45,30 @@ class TelemetrySettings(BaseSettings):
     def port_was_asked(self) -> bool:
         """A port was given, so that no other one will do."""
         return "port" in self.model_fields_set
+
+
+LOG_PREFIX = "FLUID_LOG_"
+
+
+class LogSettings(BaseSettings):
+    """Every field can be given as a keyword to `configure`, or as `FLUID_LOG_` and its name in upper case."""
+
+    model_config = SettingsConfigDict(env_prefix=LOG_PREFIX, frozen=True, extra="forbid")
+
+    format: Literal["auto", "json", "readable"] = "auto"
+    """How lines look; `auto` is `readable` on a terminal and `json` elsewhere."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """Lines below it are not written."""
+    runs: bool = True
+    """Write a line for each attempt that starts and each that ends well; trouble is written in any case."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(explain_faults(error, LOG_PREFIX)) from None
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _in_upper_case(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level

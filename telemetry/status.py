@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from fluid.errors import BrokerError
+from fluid.masking import mask
 from fluid.scheduler import Task, TaskConsumer, TaskManager
 from telemetry.gauges import SNAPSHOT_TIMEOUT, Snapshots
 
 
 async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
-    """Everything; `snapshot` and `consumers` are None while the broker is away."""
+    """Everything but secrets; `snapshot` and `consumers` are None while the broker is away."""
     snapshot = await snapshots.newest()
     own = await host.status()
     consuming = isinstance(host, TaskConsumer)
@@ -29,7 +30,7 @@ async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
         "snapshot": None if snapshot is None else asdict(snapshot),
         "consumers": None if snapshot is None else await _consumers(host),
         "handlers": [asdict(one) for one in host.handler_statistics()],
-        "workers": own.get("workers", own),
+        "workers": mask(own.get("workers", own)),  # a worker of the user's tells what it likes
     }
 
 

@@ -13,11 +13,13 @@ from fluid.errors import PluginError
 from fluid.scheduler import TaskConsumer, TaskManager
 from fluid.workers import Worker
 from telemetry import names
+from telemetry.current import CurrentRuns
 from telemetry.exposition import Exposition, Families, Renderer
 from telemetry.gauges import Gauges
 from telemetry.health import Health
 from telemetry.loop import LoopLag
 from telemetry.metrics import Metrics
+from telemetry.narrator import Narrator
 from telemetry.providers import PROVIDERS
 from telemetry.sending import STOP_SECONDS
 from telemetry.series import Row
@@ -39,6 +41,8 @@ class Attachment:
         )
         self.gauges = Gauges(host, self.metrics)
         self.health = Health(host)
+        self.runs = CurrentRuns(host)
+        self.narrator = Narrator(host, self.runs)
         self.server = self._server(settings) if serve else None
         self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag)]
         if self.traces:
@@ -60,11 +64,15 @@ class Attachment:
             self.traces.listen()
         self.metrics.listen()
         self.health.listen()
+        self.runs.listen()
+        self.narrator.listen()
         self.host.add_workers(*self.workers)
 
     def end(self) -> None:
         """Leave nothing behind."""
         self.host.remove_workers(*self.workers)
+        self.narrator.stop_listening()
+        self.runs.stop_listening()
         self.health.stop_listening()
         self.metrics.stop_listening()
         if self.traces:

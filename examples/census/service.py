@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def build(roots: Sequence[Path] = (), report: Path | None = None) -> TaskSchedul
     """
     where = roots or _roots_of_environment() or usual_roots()
     failures = FailureReport(report or Path(os.environ.get("CENSUS_REPORT", "census-report.txt")).resolve())
+    # Every run has a line when it starts and one when it ends; of thousands, those that fail are worth one.
+    logging.getLogger("fluid.runs").setLevel(logging.WARNING)
     # Few slots, for their bodies share one thread and few processors: with more they would wait in there.
     consumer = TaskScheduler(name="census", max_concurrent_tasks=4)
     consumer.register_from_module(tasks)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationE
 from pydantic_core import to_jsonable_python
 
 from fluid.errors import InvalidParamsError, PayloadTooLargeError, ResultError, UnreadableMessageError
+from fluid.masking import secret_names
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.task import Task
 
@@ -30,6 +31,8 @@ class Message(msgspec.Struct, omit_defaults=True):
     headers: dict[str, str] = {}
     expires: float | None = None
     """Milliseconds since the epoch, compared with the broker's clock."""
+    secrets: tuple[str, ...] = ()
+    """Names of parameters that are never shown, so that one who does not know the task can keep to it."""
 
 
 class Outcome(msgspec.Struct, omit_defaults=True):
@@ -126,8 +129,16 @@ def encode_params(run: TaskRun[Any]) -> bytes:
     return _encoder.encode(run.params)
 
 
-def encode_message(run: TaskRun[Any], expires: float | None = None, params: bytes | None = None) -> bytes:
-    """The run's message. Raises `InvalidParamsError` or `PayloadTooLargeError`."""
+def encode_message(
+    run: TaskRun[Any],
+    expires: float | None = None,
+    params: bytes | None = None,
+    secrets: tuple[str, ...] = (),
+) -> bytes:
+    """The run's message. Raises `InvalidParamsError` or `PayloadTooLargeError`.
+
+    `params`, if encoded already, with the names of the `secrets` among them.
+    """
     try:
         raw = params if params is not None else _encoder.encode(run.params)
         message = _encoder.encode(
@@ -137,6 +148,7 @@ def encode_message(run: TaskRun[Any], expires: float | None = None, params: byte
                 root_run_id="" if run.root_run_id == run.id else run.root_run_id,
                 headers=run.headers,
                 expires=expires,
+                secrets=secrets or secret_names(type(run.params)),
             )
         )
     except (TypeError, ValueError) as error:

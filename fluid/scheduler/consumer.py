@@ -183,11 +183,21 @@ class TaskConsumer(TaskManager):
         }
 
     def _broker_lost(self, error: str) -> None:
-        logger.warning("the broker at %s is away, and is tried again: %s", self._broker.url, error)
+        logger.warning(
+            "the broker at %s is away, and is tried again: %s",
+            self._broker.url,
+            error,
+            extra={"event": "broker_lost"},
+        )
         super()._broker_lost(error)
 
     def _broker_recovered(self, seconds: float) -> None:
-        logger.warning("the broker at %s is back after %.1f s", self._broker.url, seconds)
+        logger.warning(
+            "the broker at %s is back after %.1f s",
+            self._broker.url,
+            seconds,
+            extra={"event": "broker_recovered"},
+        )
         super()._broker_recovered(seconds)
 
     def _finished(self, finished: Finished) -> None:

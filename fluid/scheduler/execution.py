@@ -6,9 +6,11 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fluid.clock import from_milliseconds
 from fluid.errors import Abort, FluidError, InvalidParamsError, UnreadableMessageError
+from fluid.masking import hide, secrets_of
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.codec import (
@@ -23,6 +25,7 @@ from fluid.scheduler.invoking import Invoker
 from fluid.scheduler.moves import Kind
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.retry import Decision
+from fluid.scheduler.run import TaskRun
 from fluid.scheduler.slots import Attempt
 from fluid.scheduler.states import TaskState
 from fluid.scheduler.task import Task
@@ -135,9 +138,9 @@ class Execution:
             attempt,
             kinds[verdict.decision],
             reason_of(error),
-            error=_words(error),
+            error=words_of(error, attempt.run),
             error_type=type(error).__name__,
-            traceback="" if isinstance(error, Abort) else _traceback(error),
+            traceback="" if isinstance(error, Abort) else _traceback(error, attempt.run),
             delay=verdict.delay,
         )
 
@@ -156,9 +159,9 @@ class Execution:
                 attempt,
                 Kind.failure,
                 "error",
-                error=_words(error),
+                error=words_of(error, attempt.run),
                 error_type=type(error).__name__,
-                traceback=_traceback(error),
+                traceback=_traceback(error, attempt.run),
             )
         if attempt.cancelled_because:
             return self._cancelled(attempt)
@@ -175,13 +178,14 @@ def reason_of(error: BaseException) -> str:
 _REASONS = frozenset({"timeout", "retry_asked", "abort_asked", "result", "process_died"})
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException, run: TaskRun[Any]) -> str:
+    """The error in words, without what is secret among the run's parameters."""
     name = type(error).__name__
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an error that cannot say what it is has a name at least
         text = "(it cannot be shown)"
-    return _printable(f"{name}: {text}" if text else name)
+    return hide(_printable(f"{name}: {text}" if text else name), secrets_of(run.params))
 
 
 def _printable(text: str) -> str:
@@ -189,6 +193,6 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _traceback(error: BaseException) -> str:
-    text = _printable("".join(traceback.format_exception(error)))
+def _traceback(error: BaseException, run: TaskRun[Any]) -> str:
+    text = hide(_printable("".join(traceback.format_exception(error))), secrets_of(run.params))
     return text if len(text) <= TRACEBACK_CHARACTERS else "...\n" + text[-TRACEBACK_CHARACTERS:]

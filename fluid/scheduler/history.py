@@ -8,6 +8,7 @@ import msgspec
 
 from fluid.clock import from_milliseconds
 from fluid.errors import FluidError
+from fluid.masking import mask
 from fluid.scheduler.codec import Message, Outcome, decode_message, decode_outcome
 from fluid.scheduler.moves import Claimed, RunRecord
 from fluid.scheduler.run import RunDoor, TaskRun
@@ -78,20 +79,27 @@ def add_outcome(run: TaskRun[Any], outcome: Outcome) -> None:
 
 
 def evidence(record: RunRecord, door: RunDoor | None) -> dict[str, Any]:
-    """All that is kept of a run, as plain data for a person or for JSON."""
+    """All that is kept of a run, as plain data for a person or for JSON; secrets are masked."""
     run = run_of_record(record, door)
     outcome = decode_outcome(record.outcome)
     told = run.summary() | {
-        "params": run.params,
+        "params": mask(run.params, _secrets_of(record)),
         "error_type": outcome.error_type,
         "traceback": outcome.traceback,
         "consumer": record.owner or outcome.consumer,
         "lost_by": list(record.owners),
-        "headers": run.headers,
         "traceparent": outcome.traceparent,
+        "headers": mask(run.headers),
     }
     if record.state is TaskState.success:
-        told["result"] = msgspec.json.decode(outcome.result)
+        told["result"] = mask(msgspec.json.decode(outcome.result))
     if record.progress:
         told["progress"] = msgspec.json.decode(record.progress)
     return told
+
+
+def _secrets_of(record: RunRecord) -> tuple[str, ...]:
+    try:
+        return decode_message(record.message).secrets if record.message else ()
+    except FluidError:
+        return ()  # then there are no parameters to show either

@@ -8,7 +8,7 @@ from typing import Any
 from fluid.clock import now
 from fluid.errors import Abort
 from fluid.scheduler.announcing import Announcer
-from fluid.scheduler.execution import reason_of
+from fluid.scheduler.execution import reason_of, words_of
 from fluid.scheduler.invoking import Invoker
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskState
@@ -28,7 +28,7 @@ async def execute_here(task: Task, run: TaskRun[Any], invoker: Invoker, announce
             run.returned = await invoker.invoke(task, run)
     except (Exception, asyncio.CancelledError) as error:
         state = TaskState.aborted if isinstance(error, (Abort, asyncio.CancelledError)) else TaskState.failure
-        run.reason, run.error = reason_of(error), f"{type(error).__name__}: {error}"
+        run.reason, run.error = reason_of(error), words_of(error, run)
         if isinstance(error, asyncio.CancelledError):
             raise
     finally:

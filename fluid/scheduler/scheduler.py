@@ -147,7 +147,12 @@ class Firing(Upkeep):
 
     def _say_missed(self, task: Task, missed: int) -> None:
         if missed:
-            logger.warning("%d ticks of the schedule of %s were missed", missed, task.name)
+            logger.warning(
+                "%d ticks of the schedule of %s were missed",
+                missed,
+                task.name,
+                extra={"event": "schedule_missed", "task": task.name},
+            )
             self._announcer.announce("schedule_missed", facts={"task": task.name, "count": missed})
 
     async def _fire(

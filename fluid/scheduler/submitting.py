@@ -82,7 +82,7 @@ def replay_of(record: RunRecord, door: RunDoor) -> tuple[TaskRun[Any], Submissio
         id=run_id,
         task=record.task,
         priority=record.priority,
-        message=encode_message(run, params=bytes(message.params)),
+        message=encode_message(run, params=bytes(message.params), secrets=message.secrets),
         version=record.version,
         deliveries=record.deliveries,
         unique=record.unique,

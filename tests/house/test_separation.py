@@ -18,6 +18,7 @@ PUBLIC = frozenset(
         "fluid.clock",
         "fluid.dispatcher",
         "fluid.errors",
+        "fluid.masking",
         "fluid.plugins",
         "fluid.scheduler",
         "fluid.settings",

@@ -35,7 +35,12 @@ class Inspector(Upkeep):
     async def once(self) -> None:
         dangers = frozenset(await self._broker.dangers())
         for danger in sorted(dangers - self._known):
-            logger.warning("the broker at %s is unsafe: %s", self._broker.url, _EXPLAINED[danger])
+            logger.warning(
+                "the broker at %s is unsafe: %s",
+                self._broker.url,
+                _EXPLAINED[danger],
+                extra={"event": "broker_unsafe"},
+            )
             self._announcer.announce("broker_unsafe", reason=danger)
         self._known = dangers
         self.see_accepted((await self._broker.snapshot()).books.accepted)
@@ -45,7 +50,9 @@ class Inspector(Upkeep):
         if accepted < self._most_accepted:
             facts = {"before": self._most_accepted, "after": accepted}
             logger.error(
-                "the broker went back in time: it had accepted %(before)d runs, now %(after)d", facts
+                "the broker went back in time: it had accepted %(before)d runs, now %(after)d",
+                facts,
+                extra={"event": "broker_rewound"},
             )
             self._announcer.announce("broker_rewound", facts=facts)
         self._most_accepted = accepted

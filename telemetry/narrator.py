@@ -1,0 +1,209 @@
+"""Events as lines: which are written, at which level, in which words."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from opentelemetry import trace
+
+from fluid.clock import now
+from fluid.masking import hide, mask_text
+from fluid.scheduler import Event, TaskManager, TaskRun
+from telemetry.current import CurrentRun, CurrentRuns, ids_of, name_of
+from telemetry.logs import RUNS_LOGGER, level_name, output_of_logs
+from telemetry.rendering import HEAD, cut
+
+HANDLER = "logs"
+"""The name that our handlers are registered with."""
+
+
+class Telling(NamedTuple):
+    """How an event is told."""
+
+    level: int
+    level_name: str
+    words: str
+
+
+def _at(level: int, words: str) -> Telling:
+    return Telling(level, level_name(level), words)
+
+
+LEVELS: Mapping[str, Telling] = {
+    "refused": _at(logging.WARNING, "run could not be queued"),
+    "start": _at(logging.INFO, "attempt started"),
+    "success": _at(logging.INFO, "run succeeded"),
+    "failure": _at(logging.ERROR, "run failed"),
+    "aborted": _at(logging.WARNING, "run aborted"),
+    "retry": _at(logging.WARNING, "attempt failed, another follows"),
+    "interrupted": _at(logging.INFO, "attempt handed back"),
+    "held": _at(logging.INFO, "run held"),
+    "lost": _at(logging.WARNING, "attempt lost with its consumer"),
+    "stale": _at(logging.WARNING, "outcome refused, the lease had gone"),
+    "dead": _at(logging.ERROR, "run dead, a person must decide"),
+    "consumer_started": _at(logging.INFO, "consumer started"),
+    "consumer_stopping": _at(logging.INFO, "consumer stopping"),
+    "consumer_stopped": _at(logging.INFO, "consumer stopped"),
+    "loop_blocked": _at(logging.WARNING, "event loop was blocked"),
+    "handler_dropped": _at(logging.WARNING, "events were dropped before a handler saw them"),
+    "queue_paused": _at(logging.WARNING, "queue paused"),
+    "queue_resumed": _at(logging.INFO, "queue resumed"),
+}
+"""The events that are told, each in one line."""
+
+SAID_BY_THE_CORE = frozenset(
+    {
+        "broker_lost",
+        "broker_recovered",
+        "broker_unsafe",
+        "broker_rewound",
+        "handler_failed",
+        "schedule_missed",
+    }
+)
+"""Events that the core logs itself, telemetry or not."""
+
+NOT_TOLD = frozenset({"queue", "queued", "scheduled", "end", "schedule_fired"})
+"""Events of which another line tells, or that say no more than that all is well."""
+
+ENDS = frozenset({"success", "failure", "aborted", "retry", "interrupted", "held", "stale", "dead"})
+"""The events that end an attempt."""
+
+_WITH_ERROR = frozenset({"failure", "aborted", "retry", "dead"})
+_WITH_TRACEBACK = frozenset({"failure", "retry"})
+_START = LEVELS["start"]
+
+
+class Narrator:
+    """Writes the lines of one host; one for the start and one for the end of every attempt."""
+
+    def __init__(self, host: TaskManager, runs: CurrentRuns) -> None:
+        self._host = host
+        self._runs = runs
+        self._logger = logging.getLogger(RUNS_LOGGER)
+
+    def listen(self) -> None:
+        """Write from now on."""
+        self._runs.begins.append(self._tell_start)
+        for event, tell in self._handlers().items():
+            self._host.dispatcher.register_handler(f"{event}.{HANDLER}", tell)
+
+    def stop_listening(self) -> None:
+        """Write no more."""
+        self._runs.begins.remove(self._tell_start)
+        for event in self._handlers():
+            self._host.dispatcher.unregister_handler(f"{event}.{HANDLER}")
+
+    def _handlers(self) -> dict[str, Callable[[Event], None]]:
+        # a start is told when the body begins, for then there is a span that the line leads to
+        return {
+            event: self._tell_end if event in ENDS else self._tell_other
+            for event in LEVELS
+            if event != "start"
+        }
+
+    def _tell_start(self, current: CurrentRun) -> None:
+        if not self._logger.isEnabledFor(_START.level):
+            return
+        line = self._line(_START, "start", current.ids)
+        if current.waited is not None:
+            line["waited"] = round(current.waited, 6)
+        if current.run.local:
+            line["local"] = True
+        self._write(_START, line, current)
+
+    def _tell_end(self, event: Event) -> None:
+        run = event.run
+        if run is None:
+            return
+        current, telling = self._runs.take(run), LEVELS[event.name]
+        if not self._logger.isEnabledFor(telling.level):
+            return
+        line = self._line(telling, event.name, self._ids(event, run) if current is None else current.ids)
+        line["outcome"] = event.name
+        if current is not None and current.waited is not None:
+            line["waited"] = round(current.waited, 6)
+        if event.ran is not None:
+            line["ran"] = round(event.ran, 6)
+        if event.latency is not None:
+            line["latency"] = round(event.latency, 6)
+        if event.name != "success":
+            self._add_trouble(line, event, run, current)
+        if run.local:
+            line["local"] = True
+        self._write(telling, line, current)
+
+    def _tell_other(self, event: Event) -> None:
+        telling = LEVELS[event.name]
+        if not self._logger.isEnabledFor(telling.level):
+            return
+        if event.run is None:
+            line = self._line(telling, event.name, {"consumer": name_of(self._host), **_facts(event)})
+        else:
+            line = self._line(telling, event.name, self._ids(event, event.run))
+        if event.owner:
+            line["owner"] = event.owner
+        if event.reason:
+            line["reason"] = event.reason
+        self._write(telling, line, None)
+
+    @staticmethod
+    def _line(telling: Telling, event: str, ids: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "timestamp": now(),
+            "level": telling.level_name,
+            "logger": RUNS_LOGGER,
+            "message": telling.words,
+            "event": event,
+            **ids,
+        }
+
+    def _ids(self, event: Event, run: TaskRun[Any]) -> dict[str, Any]:
+        """Of a run that was never executed here, or not by the attempt that is told of."""
+        ids = ids_of(run) | {"consumer": name_of(self._host)}
+        if event.owner:
+            ids["attempt"] -= 1  # by now the loss is counted; this is about the attempt that was lost
+        return ids
+
+    @staticmethod
+    def _add_trouble(
+        line: dict[str, Any], event: Event, run: TaskRun[Any], current: CurrentRun | None
+    ) -> None:
+        if event.owner:
+            line["owner"] = event.owner
+        if event.reason:
+            line["reason"] = event.reason
+        if event.delay is not None:
+            line["delay"] = round(event.delay, 6)
+        if event.name in _WITH_ERROR and run.error:
+            line["error"] = cut(run.error)  # it was masked where it arose
+        if event.name in _WITH_TRACEBACK and current is not None and current.error is not None:
+            line["exception"] = _traceback(current.error, current.secrets)
+
+    def _write(self, telling: Telling, line: dict[str, Any], current: CurrentRun | None) -> None:
+        """Straight into the pipe: it is done for every run, and a record of stdlib costs as much again."""
+        output = output_of_logs()
+        if output is not None:
+            span = trace.INVALID_SPAN if current is None else current.span
+            output.write(telling.level, line, span.get_span_context())
+            return
+        about = line.get("run_id") or line["consumer"]
+        fields = {name: value for name, value in line.items() if name not in HEAD}
+        self._logger.log(telling.level, "%s: %s", telling.words, about, extra=fields)
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    """What is told besides, without secrets."""
+    return {
+        # what a fact calls `event` is the one that it is about
+        "of_event" if name == "event" else name: mask_text(value) if isinstance(value, str) else value
+        for name, value in event.facts.items()
+        if name != "stack"  # a line of its own tells it, while the loop is blocked
+    }
+
+
+def _traceback(error: BaseException, secrets: tuple[str, ...]) -> str:
+    return cut(hide("".join(traceback.format_exception(error)).rstrip(), secrets))

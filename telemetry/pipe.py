@@ -1,0 +1,129 @@
+"""Lines on their way out: whoever writes one never waits for whoever reads it.
+
+A thread writes; between it and the writers is a queue bounded in bytes. When the reader has stopped and the
+queue is full, further lines are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TextIO
+
+MOST_BYTES = 8 * 1024 * 1024
+"""Lines of so many bytes may wait."""
+
+LINGER = 0.005
+"""Seconds that the thread lets lines gather: waking it for each would cost the writers more than the line."""
+
+
+class LinePipe:
+    """Writes lines with `out`, in a thread that ends with the process. Any thread may write to it."""
+
+    def __init__(self, out: Callable[[bytes], None], *, most_bytes: int = MOST_BYTES) -> None:
+        self._out = out
+        self._most_bytes = most_bytes
+        self.dropped = 0
+        """Lines that were never written: the queue was full, or `out` failed."""
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        # A signal handler or a finalizer may write while its own thread is writing: hence a lock that lets
+        # its owner in again, and a queue whose `put` may be interrupted by itself.
+        self._lock = threading.RLock()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._hurry = threading.Event()
+        self._empty = threading.Event()
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._asleep = False
+        self._thread: threading.Thread | None = None
+
+    def write(self, line: bytes) -> None:
+        """Have a line written, soon."""
+        with self._lock:
+            if self._closed or self._bytes + len(line) > self._most_bytes:
+                self.dropped += 1
+                return
+            self._lines.append(line)
+            self._bytes += len(line)
+            asleep, self._asleep = self._asleep, False
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
+                self._thread.start()
+        if asleep:
+            self._wake.put(None)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all is written; False when that takes longer than so many seconds."""
+        with self._lock:
+            if not self._bytes:
+                return True
+            self._empty.clear()
+        self._hurry.set()
+        try:
+            return self._empty.wait(timeout)
+        finally:
+            self._hurry.clear()
+
+    def close(self, timeout: float) -> bool:
+        """Flush, and drop from now on what is written still."""
+        flushed = self.flush(timeout)
+        self._closed = True
+        self._wake.put(None)
+        return flushed
+
+    def start_again(self) -> None:
+        """In a process that was forked off: its parent writes what waits, and has the thread."""
+        self._begin()
+
+    def _write_on(self) -> None:
+        while True:
+            with self._lock:
+                lines, self._lines = self._lines, []
+                if not lines:
+                    self._asleep = True
+                    self._empty.set()
+            if lines:
+                self._write_out(lines)
+            elif self._closed:
+                return
+            else:
+                self._wake.get()
+                self._hurry.wait(LINGER)
+
+    def _write_out(self, lines: list[bytes]) -> None:
+        data = b"".join(lines)
+        try:
+            self._out(data)
+        except (OSError, ValueError):  # its reader has gone, or it was closed: there is nowhere to say so
+            self.dropped += len(lines)
+        with self._lock:
+            self._bytes -= len(data)
+
+
+def writing_to(stream: TextIO) -> Callable[[bytes], None]:
+    """How bytes get into a text stream, without the lock that its other users need at their exit."""
+    try:
+        stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return lambda data: _write_text(stream, data)
+    return lambda data: _write_all(stream.fileno(), data)
+
+
+def _write_text(stream: TextIO, data: bytes) -> None:
+    stream.write(data.decode(errors="replace"))
+    stream.flush()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # somebody who shares the pipe has made it non-blocking
+            select.select([], [descriptor], [])
