@@ -7,7 +7,7 @@ served although the core has never heard of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,6 +41,9 @@ class PluginHost(Protocol):
     @property
     def dispatcher(self) -> Any:
         """Where sync handlers are registered, a `TaskDispatcher`."""
+
+    def announce(self, event: str, *, reason: str = "", facts: Mapping[str, Any]) -> None:
+        """Tell an event about the host to every handler."""
 
     def add_workers(self, *workers: Worker) -> None:
         """Run these beside the host's own workers."""

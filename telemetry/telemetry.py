@@ -28,6 +28,7 @@ from telemetry.settings import TelemetrySettings
 from telemetry.status import status_of
 from telemetry.trace_context import trace_of
 from telemetry.traces import traces_of
+from telemetry.watchdog import Watchdog
 
 
 class Attachment:
@@ -44,7 +45,7 @@ class Attachment:
         self.runs = CurrentRuns(host)
         self.narrator = Narrator(host, self.runs)
         self.server = self._server(settings) if serve else None
-        self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag)]
+        self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag), Watchdog(host)]
         if self.traces:
             self.workers.append(Flushing())
         if self.server is not None:

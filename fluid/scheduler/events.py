@@ -104,7 +104,10 @@ EVENTS: Mapping[str, EventInfo] = {
     "broker_rewound": _about_consumer(
         "the broker's totals fell: it went back in time; facts: `before`, `after`"
     ),
-    "loop_blocked": _about_consumer("the event loop stood still; facts: `seconds`"),
+    "loop_blocked": _about_consumer(
+        "the event loop turns again after it was blocked; facts: `seconds`, `stack`, and the `task` and "
+        "`run_id` of the run that blocked it, empty when it was none"
+    ),
     "handler_failed": _about_consumer(
         "a handler raised or took too long; facts: `event`, `handler`, `error`, `count`"
     ),

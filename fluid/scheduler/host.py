@@ -119,6 +119,10 @@ class Host(Workers):
         """What became of the events of each async handler until now."""
         return self._announcer.handlers.statistics()
 
+    def announce(self, event: str, *, reason: str = "", facts: Mapping[str, Any]) -> None:
+        """Tell an event about this host to every handler, as plugins do; in the event loop's thread."""
+        self._announcer.announce(event, reason=reason, facts=facts)
+
     def add_plugin(self, plugin: Plugin) -> None:
         """Attach a plugin; it is detached when this has stopped."""
         plugin.attach(self)

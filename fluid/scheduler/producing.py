@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,8 @@ class Producer:
         call = _Call(runs, elapsed() + timeout, replayed, loop.create_future())
         self._waiting.append(call)
         if self._flushing is None or self._flushing.done():
-            self._flushing = loop.create_task(self._flush(), name="fluid-producer")
+            # a context of its own, for it also works for others than the run that happens to start it
+            self._flushing = loop.create_task(self._flush(), name="fluid-producer", context=Context())
         try:
             async with asyncio.timeout(timeout + GRACE_SECONDS):
                 return await call.answer

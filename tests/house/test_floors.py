@@ -123,6 +123,7 @@ FLOORS = (
     "telemetry.exposition",
     "telemetry.status",
     "telemetry.loop",
+    "telemetry.watchdog",
     "telemetry.health",
     "telemetry.server",
     "telemetry.telemetry",

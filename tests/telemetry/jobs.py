@@ -41,5 +41,5 @@ async def say(ctx: TaskRun) -> None:
     logging.getLogger("library").info("said")
 
 
-consumer = TaskConsumer(lease_seconds=1.0)
+consumer = TaskConsumer()
 consumer.register_from_dict(globals())

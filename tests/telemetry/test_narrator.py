@@ -200,7 +200,7 @@ async def test_the_rescuer_tells_which_attempt_was_lost_and_with_whom(
         "tests.telemetry.jobs:consumer",
         "--no-plugins",
         output=tmp_path / "said",
-        env={"FLUID_BROKER_URL": queue_url},
+        env={"FLUID_BROKER_URL": queue_url, "FLUID_LEASE_SECONDS": "1"},
     )
     async with victim, TaskManager(broker_url=queue_url) as manager:
         manager.register_task(jobs.outlive)

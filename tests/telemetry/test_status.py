@@ -24,4 +24,8 @@ async def test_what_a_worker_tells_of_itself_is_masked(consumer: TaskConsumer) -
     assert attachment is not None
     async with consumer:
         told = await status_of(consumer, attachment.gauges.snapshots)
-    assert told["workers"]["talkative"] == {"asked": 3, "headers": {"Authorization": "***"}}
+    assert told["workers"]["talkative"] == {
+        "asked": 3,
+        "headers": {"Authorization": "***"},
+        "restarts": 0,
+    }

@@ -7,6 +7,7 @@ import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -54,7 +55,10 @@ class EndListener:
     def start(self) -> None:
         """Subscribe, if that has not been done."""
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._listen(), name="fluid-listener")
+            # a context of its own, for it outlives the run that happens to start it
+            self._task = asyncio.get_running_loop().create_task(
+                self._listen(), name="fluid-listener", context=Context()
+            )
 
     async def close(self) -> None:
         """Unsubscribe."""
