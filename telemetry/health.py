@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fluid.scheduler import TaskConsumer, TaskManager
+from fluid.masking import mask_text
+from fluid.scheduler import Event, TaskConsumer, TaskManager
+
+HANDLER = "health"
+"""The name that our handler is registered with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +46,24 @@ class Health:
     def __init__(self, host: TaskManager) -> None:
         self._host = host
         self._started = False
-        self._broker_was_lost = False
+        self._broker_error = ""
+        """Why the broker could not be reached when it was last lost; empty when it never was."""
 
     def listen(self) -> None:
-        """Hear of a broker that is lost."""
+        """Hear of a broker that is lost, and of a start that is over before anybody asks."""
         self._host.broker.listeners.lost.append(self._broker_lost)
+        self._host.dispatcher.register_handler(f"consumer_started.{HANDLER}", self._consumer_started)
 
     def stop_listening(self) -> None:
         """Hear no more."""
         self._host.broker.listeners.lost.remove(self._broker_lost)
+        self._host.dispatcher.unregister_handler(f"consumer_started.{HANDLER}")
 
     def livez(self) -> Verdict:
         """Whether the process should go on. Whoever gets this answer knows that the loop turns.
 
-        A broker that is away is no reason to start a process again.
+        While the loop is blocked there is no answer at all, from no probe, for they are answered in it. A
+        broker that is away is no reason to start a process again.
         """
         return Verdict((Check("loop", True, "the event loop turns"),))
 
@@ -79,9 +87,14 @@ class Health:
     def _broker(self) -> Check:
         if self._host.broker.up:
             return Check("broker", True, "the last call reached the broker")
-        if isinstance(self._host, TaskConsumer) or self._broker_was_lost:
-            return Check("broker", False, "the broker cannot be reached")
+        if self._broker_error:
+            return Check("broker", False, f"the broker cannot be reached: {self._broker_error}")
+        if isinstance(self._host, TaskConsumer):
+            return Check("broker", False, "the broker has not been reached yet")
         return Check("broker", True, "the broker has not been asked yet")
 
-    def _broker_lost(self, reason: str) -> None:  # noqa: ARG002 - probes tell it in their own words
-        self._broker_was_lost = True
+    def _consumer_started(self, event: Event) -> None:  # noqa: ARG002 - it says no more than that
+        self._started = True
+
+    def _broker_lost(self, error: str) -> None:
+        self._broker_error = mask_text(error)

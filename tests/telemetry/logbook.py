@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fluid.testing.waiting import PATIENCE
 from telemetry import logs
-from tests.support.waiting import PATIENCE
 
 
 class Logbook:

@@ -12,13 +12,13 @@ import pytest
 import structlog
 
 from fluid.scheduler import EVENTS, Abort, RetryPolicy, TaskConsumer, TaskManager, TaskRun, task
+from fluid.testing import Recorder
 from telemetry import Telemetry
 from telemetry.logs import RUNS_LOGGER
 from telemetry.narrator import ENDS, LEVELS, NOT_TOLD, SAID_BY_THE_CORE
 from telemetry.plugin import TelemetryPlugin
 from tests.support.processes import PythonProcess
 from tests.support.proxy import CuttingProxy
-from tests.support.recorder import EventRecorder
 from tests.support.servers import RedisServer, queue_url
 from tests.telemetry import jobs
 from tests.telemetry.logbook import Logbook
@@ -190,7 +190,7 @@ async def test_the_rescuer_tells_which_attempt_was_lost_and_with_whom(
 ) -> None:
     rescuer = TaskConsumer(broker_url=queue_url, lease_seconds=1.0)
     rescuer.register_task(jobs.outlive)
-    heard = EventRecorder()
+    heard = Recorder()
     rescuer.dispatcher.register_handler("lost.test", heard)
     Telemetry(server=False).attach(rescuer)
     victim = PythonProcess(
@@ -221,7 +221,7 @@ async def test_the_rescuer_tells_which_attempt_was_lost_and_with_whom(
 async def test_a_broker_that_goes_away_is_told_once_as_it_goes_and_as_it_comes_back(
     valkey_server: RedisServer, logbook: Logbook, no_environment: None
 ) -> None:
-    heard = EventRecorder()
+    heard = Recorder()
     async with CuttingProxy(valkey_server.port) as proxy:
         consumer = TaskConsumer(broker_url=queue_url_of(proxy))
         Telemetry(server=False).attach(consumer)
@@ -253,7 +253,7 @@ async def test_a_cancelled_run_is_told_by_the_consumer_that_ran_it(
 
     consumer.register_task(wait)
     Telemetry(server=False).attach(consumer)
-    heard = EventRecorder()
+    heard = Recorder()
     consumer.dispatcher.register_handler("aborted.test", heard)
     async with consumer:
         run = await consumer.queue("wait")

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from fluid.testing.waiting import PATIENCE
 from telemetry.pipe import LinePipe, writing_to
-
-PATIENCE = 30.0
 
 
 class Gate:

@@ -17,12 +17,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fluid.scheduler import Event, TaskConsumer, TaskManager, TaskRun, task
+from fluid.testing import Recorder
+from fluid.testing.waiting import PATIENCE
 from telemetry import Telemetry, names
 from telemetry.current import current_run
 from telemetry.watchdog import Watchdog, context_of
 from tests.support.processes import PythonProcess
-from tests.support.recorder import EventRecorder
-from tests.support.waiting import PATIENCE, poll
+from tests.support.waiting import poll
 from tests.telemetry import jobs
 from tests.telemetry.scraping import scrape
 
@@ -64,13 +65,13 @@ async def watched(queue_url: str, no_environment: None) -> Any:
     consumer = TaskConsumer(broker_url=queue_url, loop_blocked_after=ALLOWED, max_concurrent_tasks=64)
     telemetry = Telemetry(server=False)
     telemetry.attach(consumer)
-    heard = EventRecorder()
+    heard = Recorder()
     consumer.dispatcher.register_handler("loop_blocked.test", heard)
     yield consumer, telemetry, heard
     await consumer.shutdown()
 
 
-Watched = tuple[TaskConsumer, Telemetry, EventRecorder]
+Watched = tuple[TaskConsumer, Telemetry, Recorder]
 
 
 async def test_one_hog_among_fifty_good_tasks_is_named_and_no_other(watched: Watched, caught: Caught) -> None:
