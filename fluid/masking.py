@@ -19,6 +19,9 @@ HIDDEN = "***"
 SHORTEST_SECRET = 4
 """Characters: a shorter one would be found, and hidden, in words that have nothing to do with it."""
 
+DEEPEST = 50
+"""Levels that are looked into: what holds itself has no end. What is deeper is hidden."""
+
 _DENIED = (
     r"(?:pass(?:word|wd|phrase)s?|pwd|secrets?|token|authorization|cookies?|credentials?|"
     r"(?:api|access|private|secret|signing)[_-]?keys?)"
@@ -48,18 +51,7 @@ def mask(value: Any, also: Collection[str] = ()) -> Any:
 
     `also`: names that are denied besides.
     """
-    if isinstance(value, str | int | float | bool | None):
-        return value
-    if isinstance(value, _Secret):
-        return HIDDEN
-    if (fields := _fields_of(value)) is not None:
-        return {
-            name: HIDDEN if isinstance(name, str) and (is_denied(name) or name in also) else mask(inner, also)
-            for name, inner in fields.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [mask(inner, also) for inner in value]
-    return value
+    return _mask(value, also, DEEPEST)
 
 
 def mask_text(text: str) -> str:
@@ -79,7 +71,7 @@ def hide(text: str, secrets: Collection[str]) -> str:
 def secrets_of(value: Any) -> tuple[str, ...]:
     """Every text within the value that `mask` hides, the longest first."""
     return tuple(
-        sorted({one for one in _secrets(value, False) if len(one) >= SHORTEST_SECRET}, key=len)[::-1]
+        sorted({one for one in _secrets(value, False, DEEPEST) if len(one) >= SHORTEST_SECRET}, key=len)[::-1]
     )
 
 
@@ -94,31 +86,50 @@ def secret_names(model: type[Any]) -> tuple[str, ...]:
 _names_known: dict[type[Any], tuple[str, ...]] = {}
 
 
+def _mask(value: Any, also: Collection[str], depth: int) -> Any:
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, _Secret) or not depth:
+        return HIDDEN
+    if (fields := _fields_of(value)) is not None:
+        return {
+            name: HIDDEN
+            if isinstance(name, str) and (is_denied(name) or name in also)
+            else _mask(inner, also, depth - 1)
+            for name, inner in fields.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_mask(inner, also, depth - 1) for inner in value]
+    return value
+
+
 def _fields_of(value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, Mapping):
         return value
     if isinstance(value, BaseModel):
         return dict(value)
     if isinstance(value, msgspec.Struct):
-        return {name: getattr(value, name) for name in value.__struct_fields__}
+        return {name: getattr(value, name, None) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     return None
 
 
-def _secrets(value: Any, denied: bool) -> Iterator[str]:
+def _secrets(value: Any, denied: bool, depth: int) -> Iterator[str]:
     if isinstance(value, _Secret):
         revealed = value.get_secret_value()
         yield revealed if isinstance(revealed, str) else revealed.decode(errors="replace")
     elif isinstance(value, str):
         if denied:
             yield value
+    elif not depth:
+        return
     elif (fields := _fields_of(value)) is not None:
         for name, inner in fields.items():
-            yield from _secrets(inner, denied or (isinstance(name, str) and is_denied(name)))
+            yield from _secrets(inner, denied or (isinstance(name, str) and is_denied(name)), depth - 1)
     elif isinstance(value, list | tuple | set | frozenset):
         for inner in value:
-            yield from _secrets(inner, denied)
+            yield from _secrets(inner, denied, depth - 1)
 
 
 def _secret_names(model: Any, seen: set[Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, ContextVar, Token
@@ -12,6 +13,8 @@ from opentelemetry import trace
 
 from fluid.masking import secrets_of
 from fluid.scheduler import Event, TaskConsumer, TaskManager, TaskRun
+
+logger = logging.getLogger("fluid")
 
 HANDLER = "current"
 """The name that our handler is registered with."""
@@ -56,7 +59,10 @@ class CurrentRun:
             self.ids |= trace_ids(context)
         self._token = _current.set(self)
         for begins in self._begins:
-            begins(self)
+            try:
+                begins(self)
+            except Exception:
+                logger.exception("the start of run %s could not be told", self.run.id)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO, cast
 
 import structlog
 from opentelemetry import trace
@@ -46,11 +46,19 @@ class Output:
         self.pipe = pipe
         self.otlp: OtlpLogs | None = None
 
-    def write(self, level: int, line: Line, span: trace.SpanContext) -> None:
+    def write(self, level: int, line: Line, span: trace.Span) -> None:
         """Write a line that is complete and holds no secret; `span` is the one it belongs to."""
-        self.pipe.write(self._render(line))
+        try:
+            rendered = self._render(line)
+        except Exception:  # noqa: BLE001 - JSON takes everything
+            rendered = as_json(line)
+        self.pipe.write(rendered)
         if self.otlp is not None:
-            self.otlp.emit(level, line, span)
+            try:
+                self.otlp.emit(level, line, span.get_span_context())
+            except Exception as error:
+                self.otlp = None
+                logging.getLogger("fluid").exception("logs are exported no more: %r", error)
 
     def compose(
         self,
@@ -63,16 +71,16 @@ class Output:
         timestamp: datetime | None = None,
     ) -> None:
         """Make a line of what somebody said, and write it."""
-        run, span = current_run(), trace.get_current_span().get_span_context()
+        run, span = current_run(), trace.get_current_span()
         secrets = run.secrets if run is not None else ()
-        ids = _ids(run, span)
+        ids = _ids(run, span.get_span_context())
         line: dict[str, Any] = {
             "timestamp": timestamp or now(),
             "level": level_name(level),
             "logger": logger,
             "message": cut(hide(message, secrets)),
         }
-        for name, value in mask(fields).items():
+        for name, value in _masked(fields).items():
             # a name of ours means the same on every line
             taken = name in line or ids.get(name, value) != value
             line[f"own_{name}" if taken else name] = _without(secrets, value)
@@ -248,6 +256,13 @@ def _ids(run: CurrentRun | None, span: trace.SpanContext) -> dict[str, Any]:
     if run is None:
         return trace_ids(span)
     return run.ids | trace_ids(span) if span.is_valid else run.ids
+
+
+def _masked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return cast(Mapping[str, Any], mask(fields))
+    except Exception as error:  # noqa: BLE001 - a line is written whatever is in it
+        return {"fault": f"what was given with this line cannot be looked at: {type(error).__name__}"}
 
 
 def _without(secrets: Collection[str], value: Any) -> Any:

@@ -188,7 +188,7 @@ class Narrator:
         output = output_of_logs()
         if output is not None:
             span = trace.INVALID_SPAN if current is None else current.span
-            output.write(telling.level, line, span.get_span_context())
+            output.write(telling.level, line, span)
             return
         about = line.get("run_id") or line["consumer"]
         fields = {name: value for name, value in line.items() if name not in HEAD}

@@ -51,6 +51,9 @@ class OtlpLogs:
         self._provider = LoggerProvider(shutdown_on_exit=False)
         self._provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
         self._logger = self._provider.get_logger("fluid")
+        # Its end may come when the interpreter ends, and then no thread can be started any more.
+        self._closing, self._closed = threading.Event(), threading.Event()
+        threading.Thread(target=self._close_when_asked, name="otlp-logs-close", daemon=True).start()
 
     def emit(self, level: int, line: Mapping[str, Any], span: trace.SpanContext) -> None:
         """Have a line exported, soon."""
@@ -68,9 +71,13 @@ class OtlpLogs:
 
     def close(self, timeout: float) -> None:
         """Export what waits, for at most so many seconds: an exporter that gets no answer takes its time."""
-        closing = threading.Thread(target=self._provider.shutdown, name="otlp-logs-close", daemon=True)
-        closing.start()
-        closing.join(timeout)
+        self._closing.set()
+        self._closed.wait(timeout)
+
+    def _close_when_asked(self) -> None:
+        self._closing.wait()
+        self._provider.shutdown()
+        self._closed.set()
 
 
 def exported_logs() -> OtlpLogs | None:

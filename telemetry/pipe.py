@@ -53,10 +53,18 @@ class LinePipe:
             self._bytes += len(line)
             asleep, self._asleep = self._asleep, False
             if self._thread is None:
-                self._thread = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
-                self._thread.start()
+                self._start_thread()
         if asleep:
             self._wake.put(None)
+
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter ends, and starts no thread any more
+            self._thread = None
+            lines, self._lines = self._lines, []
+            self._write_out(lines)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all is written; False when that takes longer than so many seconds."""

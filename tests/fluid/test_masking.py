@@ -75,6 +75,13 @@ def test_secrets_are_hidden_at_any_depth() -> None:
     }
 
 
+def test_what_holds_itself_is_looked_at_for_a_while() -> None:
+    circle: dict[str, object] = {"password": "hunter22"}
+    circle["itself"] = circle
+    assert mask(circle)["itself"]["itself"]["password"] == HIDDEN
+    assert secrets_of(circle) == ("hunter22",)
+
+
 def test_names_can_be_denied_besides() -> None:
     assert mask({"inner": {"pin": "0815", "n": 1}}, ["pin"]) == {"inner": {"pin": HIDDEN, "n": 1}}
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,17 @@ async def test_no_secret_reaches_a_line(consumer: TaskConsumer, logbook: Logbook
 # -- whatever is in it ---------------------------------------------------------------------
 
 
+class Hollow(Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["a"])
+
+    def __len__(self) -> int:
+        return 1
+
+
 class Unshowable:
     def __str__(self) -> str:
         raise RuntimeError("never")
@@ -220,17 +231,25 @@ def test_a_line_is_written_whatever_is_in_it(logbook: Logbook) -> None:
     logbook.begin()  # pytest's own handler, which this takes away, cannot do it
     log = structlog.get_logger()
     log.info("odd", object=Unshowable(), many={1: {2, 3}}, tuple_key={(1, 2): 3}, raw=b"\xff")
+    circle: dict[str, Any] = {"n": 1}
+    circle["itself"] = circle
+    log.info("a circle", circle=circle)
+    log.info("no mapping", fields=Hollow())
     log.info("lone \udcff surrogate", path="\udcff")
     log.info("not a number", value=float("nan"))
     logging.getLogger("x").info("%d apples", "no")
     logging.getLogger("x").info({"a": "dict"})
     assert [line["message"] for line in logbook.lines] == [
         "odd",
+        "a circle",
+        "no mapping",
         "lone \\udcff surrogate",
         "not a number",
         "%d apples ('no',)",
         "{'a': 'dict'}",
     ]
+    assert logbook.saying("a circle")["circle"]["itself"]["n"] == 1
+    assert "KeyError" in logbook.saying("no mapping")["fault"]
     assert "cannot be shown" in logbook.saying("odd")["object"]
     assert "does not fit" in logbook.saying("%d apples ('no',)")["fault"]
 

@@ -263,3 +263,22 @@ async def test_a_cancelled_run_is_told_by_the_consumer_that_ran_it(
     (end,) = logbook.of("aborted", run.id)
     assert (end["reason"], end["outcome"]) == ("cancelled", "aborted")
     assert end["ran"] > 0
+
+
+async def test_a_start_that_cannot_be_told_harms_no_run(
+    consumer: TaskConsumer, logbook: Logbook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = Telemetry(server=False)
+    telemetry.attach(consumer)
+    attachment = telemetry._attachment
+    assert attachment is not None
+
+    def fail(_: object) -> None:
+        raise OSError("no room")
+
+    attachment.runs.begins.insert(0, fail)
+    async with consumer:
+        run = await consumer.queue_and_wait("greet", timeout=20)
+    assert str(run.state) == "success"
+    assert logbook.of("start", run.id)
+    assert "no room" in logbook.saying(f"the start of run {run.id} could not be told")["exception"]

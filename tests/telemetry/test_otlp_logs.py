@@ -104,6 +104,23 @@ async def test_a_receiver_that_is_down_keeps_nobody_from_ending(receiver: Receiv
         assert "hello" in stream.read()
 
 
+def test_an_export_that_fails_in_line_is_told_once_and_given_up(receiver: Receiver, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream:
+        logs.configure(stream=stream, format="json")
+        output = logs.output_of_logs()
+        assert output is not None
+        assert output.otlp is not None
+        exporting = output.otlp
+        exporting._logger = None  # type: ignore[assignment]
+        logging.getLogger("x").info("first")
+        logging.getLogger("x").info("second")
+        exporting.close(0.0)
+        logs.reset()
+    said = (tmp_path / "log").read_text()
+    assert said.count("logs are exported no more") == 1
+    assert said.index('"first"') < said.index('"second"')
+
+
 @pytest.mark.parametrize(("name", "value"), [("OTEL_LOGS_EXPORTER", "none"), ("OTEL_SDK_DISABLED", "true")])
 def test_an_export_can_be_turned_off(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, name: str, value: str

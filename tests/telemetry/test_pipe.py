@@ -112,3 +112,18 @@ def test_a_stream_without_a_descriptor_is_written_to() -> None:
     pipe.write("grün\n".encode())
     assert pipe.close(PATIENCE)
     assert stream.getvalue() == "grün\n"
+
+
+def test_when_no_thread_can_be_started_any_more_a_line_is_written_at_once(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.opened.set()
+    pipe = LinePipe(gate)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pipe.write(b"last words")
+    assert gate.written == b"last words"
+    assert pipe.close(0.0)
