@@ -73,6 +73,9 @@ class Claiming(Worker):
         stop = asyncio.get_running_loop().create_task(self.wait_for_stop(), name="claiming-stop")
         try:
             await asyncio.wait({loop_task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if self.is_stopping():
+                self.active = False
+                self._announce("consumer_stopping", facts={"consumer": self._consumer()})
             if not loop_task.done():
                 await self._end_wait(loop_task)
         finally:
@@ -85,8 +88,6 @@ class Claiming(Worker):
 
     async def _end_wait(self, loop_task: asyncio.Task[None]) -> None:
         """End the loop's wait, wherever it waits. Cancelled, it could lose what it was just given."""
-        self.active = False
-        self._announce("consumer_stopping", facts={"consumer": self._consumer()})
         for _ in range(UNBLOCK_TRIES):
             self._slots.wake()
             self._settling.wake()

@@ -230,3 +230,19 @@ async def test_a_manager_flushes_what_is_being_queued_before_it_closes(broker_ur
     assert {run.state for run in runs} == {TaskState.queued}
     async with managing(broker_url, idle) as (other, _):
         assert (await other.broker.snapshot()).ready == 20
+
+
+async def test_a_stop_is_announced_once_also_when_the_claim_loop_ends_by_itself(broker_url: str) -> None:
+    consumer = TaskConsumer(broker_url=broker_url, max_concurrent_tasks=1)
+    heard = Recorder(consumer)
+
+    @consumer.register_task
+    @task
+    async def stop(ctx: TaskRun) -> None:
+        # the slot becomes free in the same turn of the loop: the claim loop wakes as well, and finds the stop
+        consumer.gracefully_stop()
+
+    async with consumer:
+        await consumer.queue(stop)
+        await consumer.wait_for_exit()
+    assert len(heard.of("consumer_stopping")) == 1
