@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -11,8 +10,6 @@ from pydantic import BaseModel, SecretStr
 from fluid.errors import ConfigurationError
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
 from fluid.settings import TaskManagerConfig
-from tests.support.queues import queue_of_its_own
-from tests.support.servers import RedisServer
 
 
 class Payment(BaseModel):
@@ -30,17 +27,10 @@ async def reveal(ctx: TaskRun[Payment]) -> dict[str, str]:
     return {"card": ctx.params.card.get_secret_value()[-4:], "access_token": "abcdef"}
 
 
-@pytest.fixture
-def url(valkey_server: RedisServer) -> Iterator[str]:
-    """A queue of the test's own."""
-    with queue_of_its_own(valkey_server) as queue:
-        yield queue.url
-
-
-async def test_who_does_not_know_the_task_does_not_show_its_secrets_either(url: str) -> None:
-    consumer = TaskConsumer(broker_url=url)
+async def test_who_does_not_know_the_task_does_not_show_its_secrets_either(broker_url: str) -> None:
+    consumer = TaskConsumer(broker_url=broker_url)
     consumer.register_from_dict(globals())
-    async with consumer, TaskManager(broker_url=url) as stranger:
+    async with consumer, TaskManager(broker_url=broker_url) as stranger:
         failed = await consumer.queue_and_wait(pay, timeout=20, customer="ada", card="4111222233334444")
         told = await stranger.get_evidence(failed.id)
         replayed = await stranger.replay(failed.id)
@@ -52,8 +42,8 @@ async def test_who_does_not_know_the_task_does_not_show_its_secrets_either(url: 
     assert "ValueError: no money on ***" in told["traceback"]
 
 
-async def test_the_body_has_its_secrets_and_a_result_is_shown_without(url: str) -> None:
-    consumer = TaskConsumer(broker_url=url)
+async def test_the_body_has_its_secrets_and_a_result_is_shown_without(broker_url: str) -> None:
+    consumer = TaskConsumer(broker_url=broker_url)
     consumer.register_from_dict(globals())
     async with consumer:
         run = await consumer.queue_and_wait(reveal, timeout=20, customer="ada", card="4111222233334444")
