@@ -24,6 +24,7 @@ from opentelemetry.trace import (
 )
 
 from fluid import __version__
+from fluid.masking import hide, secrets_of
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun
 from telemetry import conventions as words
 from telemetry.sampling import Sampling
@@ -134,8 +135,11 @@ class Spans:
             f"execute {run.name}", context, SpanKind.INTERNAL, attributes, record_exception=False
         )
 
-    def fail(self, span: Span, error: BaseException, operation: str) -> None:
-        """Say why an operation failed: on its span, and by a log record that belongs to it."""
+    def fail(self, span: Span, error: BaseException, operation: str, run: TaskRun[Any] | None) -> None:
+        """Say why an operation failed: on its span, and by a log record that belongs to it.
+
+        What is secret among the run's parameters is hidden.
+        """
         if not span.is_recording():
             return
         kind = words.error_type(error)
@@ -143,7 +147,9 @@ class Spans:
         if not isinstance(error, Exception):  # cancelled: nothing went wrong in there
             span.set_status(Status(StatusCode.ERROR))
             return
-        message = words.message_of(error)
+        secrets = secrets_of(run.params) if run is not None else ()
+        message = hide(words.message_of(error), secrets)
+        stack = "".join(traceback.format_exception(error))
         span.set_attribute(words.REASON, words.reason_of(error))
         span.set_status(Status(StatusCode.ERROR, message))
         self._logger.emit(
@@ -153,7 +159,7 @@ class Spans:
             attributes={
                 words.EXCEPTION_TYPE: kind,
                 words.EXCEPTION_MESSAGE: message,
-                words.EXCEPTION_STACKTRACE: words.printable("".join(traceback.format_exception(error))),
+                words.EXCEPTION_STACKTRACE: words.printable(hide(stack, secrets)),
             },
         )
 

@@ -75,7 +75,7 @@ class Around:
         contexts.detach(self._token)
         try:
             if error is not None:
-                self._spans.fail(self.span, error, self._operation)
+                self._spans.fail(self.span, error, self._operation, self._run)
             elif self._operation == "send" and self._run is not None and self._run.reason:
                 self.span.set_attribute(REASON, self._run.reason)
             self.span.end()

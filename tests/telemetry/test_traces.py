@@ -14,6 +14,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import SecretStr
 
 from fluid.errors import PayloadTooLargeError, UniqueRunError
 from fluid.scheduler import (
@@ -163,6 +164,19 @@ async def test_an_exception_is_a_log_record_of_the_attempt(tap: Tap, start: Star
     told = values_of(record.attributes)
     assert (told["exception.type"], told["exception.message"]) == ("ValueError", "stumbled")
     assert 'raise ValueError("stumbled")' in told["exception.stacktrace"]
+
+
+async def test_no_span_and_no_record_of_an_exception_shows_a_secret(tap: Tap, start: Start) -> None:
+    @task
+    async def unlock(ctx: TaskRun, key: SecretStr) -> None:
+        raise ValueError(f"no door for {key.get_secret_value()}")
+
+    consumer = await start(unlock)
+    await consumer.queue_and_wait(unlock, key="sesame-open")
+    [process] = await tap.wait_for("process")
+    record = await tap.wait_for_record("messaging.process.exception")
+    assert process.message.status.message == "no door for ***"
+    assert "sesame-open" not in f"{process.message}{record}"
 
 
 async def test_an_error_that_utf8_cannot_hold_is_sent_all_the_same(tap: Tap, start: Start) -> None:
