@@ -14,7 +14,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from fluid.errors import PayloadTooLargeError, UniqueRunError
 from fluid.scheduler import (
@@ -39,6 +39,11 @@ from tests.telemetry.crunching import crunch, linger
 from tests.telemetry.tracing import Tap, own_opentelemetry, values_of
 
 Start = Callable[..., Any]
+
+
+class Unlock(BaseModel):
+    key: SecretStr
+
 
 OPERATIONS = {"create", "send", "process", "rescue"}
 
@@ -168,8 +173,8 @@ async def test_an_exception_is_a_log_record_of_the_attempt(tap: Tap, start: Star
 
 async def test_no_span_and_no_record_of_an_exception_shows_a_secret(tap: Tap, start: Start) -> None:
     @task
-    async def unlock(ctx: TaskRun, key: SecretStr) -> None:
-        raise ValueError(f"no door for {key.get_secret_value()}")
+    async def unlock(ctx: TaskRun[Unlock]) -> None:
+        raise ValueError(f"no door for {ctx.params.key.get_secret_value()}")
 
     consumer = await start(unlock)
     await consumer.queue_and_wait(unlock, key="sesame-open")
