@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fluid.clock import SYSTEM_CLOCK, Clock
@@ -22,6 +23,7 @@ class Announcer:
         self._clock = clock
         self._last_said: dict[tuple[str, HandlerName], float] = {}
         self._unsaid: dict[tuple[str, HandlerName], int] = {}
+        self._saying = False
         self.dispatcher = TaskDispatcher(EVENTS, on_failure=self._sync_failed)
         self.handlers: AsyncConsumer[Event] = AsyncConsumer(
             events=EVENTS,
@@ -46,7 +48,8 @@ class Announcer:
             self.handlers.dispatch(name, Event(name=name, run=run.snapshot() if run else None, **told))
 
     def _sync_failed(self, event: str, handler: str, error: BaseException) -> None:
-        self._say("handler_failed", HandlerName(event, handler), error=repr(error))
+        # what is raised over another handler's trouble is told, but does not keep the two talking for ever
+        self._say("handler_failed", HandlerName(event, handler), late=not self._saying, error=repr(error))
 
     def _async_failed(self, event: str, handler: str, error: BaseException, seconds: float) -> None:
         self._say("handler_failed", HandlerName(event, handler), error=repr(error), seconds=seconds)
@@ -54,14 +57,33 @@ class Announcer:
     def _dropped(self, event: str, handler: str) -> None:
         self._say("handler_dropped", HandlerName(event, handler))
 
-    def _say(self, what: str, handler: HandlerName, **facts: Any) -> None:
+    def interceptor_failed(self, surrounded: str, interceptor: str, error: str) -> None:
+        """Tell that an interceptor raised around what it was to surround."""
+        self._say("handler_failed", HandlerName(surrounded, interceptor), late=True, error=error)
+
+    def _say(self, what: str, handler: HandlerName, *, late: bool = False, **facts: Any) -> None:
+        """Tell of trouble, or count it until it may be told again: with the next one, or `late` by itself."""
         key = (what, handler)
+        waiting = key in self._unsaid
         self._unsaid[key] = self._unsaid.get(key, 0) + 1
-        now = self._clock.elapsed()
-        if now - self._last_said.get(key, -QUIET_SECONDS) < QUIET_SECONDS:
-            return
-        self._last_said[key] = now
-        facts |= {"event": handler.event, "handler": handler.name, "count": self._unsaid.pop(key)}
+        quiet = self._last_said.get(key, -QUIET_SECONDS) + QUIET_SECONDS - self._clock.elapsed()
+        if quiet <= 0:
+            self._say_now(what, handler, facts)
+        elif late and not waiting:
+            asyncio.get_running_loop().call_later(quiet, self._say_rest, what, handler, facts)
+
+    def _say_rest(self, what: str, handler: HandlerName, facts: dict[str, Any]) -> None:
+        if (what, handler) in self._unsaid:
+            self._say_now(what, handler, facts)
+
+    def _say_now(self, what: str, handler: HandlerName, facts: dict[str, Any]) -> None:
+        key = (what, handler)
+        self._last_said[key] = self._clock.elapsed()
+        facts = facts | {"event": handler.event, "handler": handler.name, "count": self._unsaid.pop(key)}
         told = Event(name=what, facts=facts)
-        self.dispatcher.dispatch(what, told, but_not=handler)
+        before, self._saying = self._saying, True
+        try:
+            self.dispatcher.dispatch(what, told, but_not=handler)
+        finally:
+            self._saying = before
         self.handlers.dispatch(what, told, but_not=handler)

@@ -152,6 +152,8 @@ class Claiming(Worker):
             attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)
             self._keeper.keep(attempt)
             self._execution.begin(attempt)
+            if claimed.cancelled:
+                attempt.cancel("cancelled")
         for reason, record in claim.aside:
             self._announce("held", run_of_record(record, self._door), reason=reason)
         asked, self._held = self._held, tuple(name for name in claim.held_tasks if name in self._registry)

@@ -7,10 +7,13 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import fluid
-from fluid.scheduler.broker import ConsumerInfo
+from fluid.errors import BrokerError
+from fluid.scheduler.announcing import Announcer
+from fluid.scheduler.broker import ConsumerInfo, TaskBroker
 from fluid.scheduler.claiming import Claiming
 from fluid.scheduler.execution import Execution, Finished
 from fluid.scheduler.keeper import Keeper
@@ -24,6 +27,9 @@ from fluid.settings import TaskManagerConfig
 from fluid.workers import Worker
 
 logger = logging.getLogger("fluid")
+
+LEAVE_SECONDS = 0.5
+"""How long a stop tries to leave the broker; one that is not told forgets the consumer by itself."""
 
 
 class Bodies(Worker):
@@ -58,6 +64,37 @@ class Bodies(Worker):
             attempt.name: {"task": attempt.run.name, "run_id": attempt.run.id, "attempt": attempt.run.attempt}
             for attempt in self._slots.attempts
         }
+
+
+class Farewell(Worker):
+    """Leaves the broker when all work here has ended, and says so while handlers can still be told."""
+
+    def __init__(self, *, broker: TaskBroker, announcer: Announcer, consumer: Callable[[], str]) -> None:
+        super().__init__(name="farewell", stage=-8, stopping_grace_period=2 * LEAVE_SECONDS)
+        self._broker = broker
+        self._announcer = announcer
+        self._consumer = consumer
+
+    async def run(self) -> None:
+        await self.wait_for_stop()
+        if not self._broker.up:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                left = await self._broker.leave(self._consumer())
+        except (BrokerError, TimeoutError) as error:
+            logger.warning(
+                "%s could not leave the broker, and is forgotten in time: %r", self._consumer(), error
+            )
+        else:
+            if not left:
+                logger.warning(
+                    "something is still pending for %s: it comes back when its lease ends", self._consumer()
+                )
+
+    async def on_shutdown(self) -> None:
+        """Say that the consumer has stopped, however it left."""
+        self._announcer.announce("consumer_stopped", facts={"consumer": self._consumer()})
 
 
 class TaskConsumer(TaskManager):
@@ -125,6 +162,7 @@ class TaskConsumer(TaskManager):
             self._settling,
             Bodies(self._slots, self._config.stopping_grace_period),
             self._claiming,
+            Farewell(broker=self._broker, announcer=self._announcer, consumer=lambda: self._consumer_name),
         )
 
     @property
@@ -156,15 +194,6 @@ class TaskConsumer(TaskManager):
         await super().on_startup()
         self._consumer_name = _new_name()
         self._broker.hear_cancellations()
-
-    async def on_shutdown(self) -> None:
-        """Leave the broker, then close it."""
-        if self._broker.up and not await self._broker.leave(self._consumer_name):
-            logger.warning(
-                "something is still pending for %s: it comes back when its lease ends", self._consumer_name
-            )
-        self._announcer.announce("consumer_stopped", facts={"consumer": self._consumer_name})
-        await super().on_shutdown()
 
     async def status(self) -> dict[str, object]:
         """What this consumer is and does, and the status of each of its workers."""

@@ -148,6 +148,8 @@ class Desk(Host):
     async def report_progress(
         self, run: TaskRun[Any], done: float, total: float | None, message: str
     ) -> None:
-        """Keep how far the run has come."""
+        """Keep how far the run has come; nobody asks for one that is executed here."""
+        if run.local:
+            return
         report = msgspec.json.encode({"done": done, "total": total, "message": message})
         await self._broker.report_progress(run.id, report)

@@ -109,7 +109,8 @@ EVENTS: Mapping[str, EventInfo] = {
         "`run_id` of the run that blocked it, empty when it was none"
     ),
     "handler_failed": _about_consumer(
-        "a handler raised or took too long; facts: `event`, `handler`, `error`, `count`"
+        "a handler raised or took too long, or an interceptor raised (`event` is `queueing`, `executing` or "
+        "`in_process`); facts: `event`, `handler`, `error`, `count` of those since it was last told"
     ),
     "handler_dropped": _about_consumer(
         "events were dropped before a handler saw them; facts: `event`, `handler`, `count`"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fluid.clock import from_milliseconds
-from fluid.errors import Abort, FluidError, InvalidParamsError, UnreadableMessageError
-from fluid.masking import hide, secrets_of
+from fluid.errors import InvalidParamsError, UnreadableMessageError
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.codec import (
@@ -20,17 +17,17 @@ from fluid.scheduler.codec import (
     decode_params,
     encode_result,
 )
+from fluid.scheduler.failing import failure_of
 from fluid.scheduler.history import add_message
 from fluid.scheduler.invoking import Invoker
 from fluid.scheduler.moves import Kind
 from fluid.scheduler.registry import TaskRegistry
-from fluid.scheduler.retry import Decision
-from fluid.scheduler.run import TaskRun
+from fluid.scheduler.retry import Decision, RetryPolicy
 from fluid.scheduler.slots import Attempt
 from fluid.scheduler.states import TaskState
 from fluid.scheduler.task import Task
 
-TRACEBACK_CHARACTERS = 8000
+_KINDS = {Decision.RETRY: Kind.retry, Decision.FAIL: Kind.failure, Decision.ABORT: Kind.aborted}
 
 
 @dataclass(slots=True)
@@ -76,11 +73,15 @@ class Execution:
     # -- the column ------------------------------------------------------------------------
 
     async def _run(self, attempt: Attempt) -> Finished:
-        unreadable = self._read(attempt)
-        if unreadable is not None:
-            return unreadable
+        message = self._read(attempt)
+        if isinstance(message, Finished):
+            return message
         task = self._registry[attempt.run.name]
         await self._being_queued.wait_for(attempt.run.id)
+        async with self._invoker.place_for(task):
+            return self._expired(attempt, message) or await self._attempt(attempt, task)
+
+    async def _attempt(self, attempt: Attempt, task: Task) -> Finished:
         self._start(attempt)
         begin = self._invoker.clock()
         try:
@@ -88,17 +89,19 @@ class Execution:
                 value = await self._invoker.invoke(task, attempt.run)
                 result = encode_result(task.name, value)
         except BaseException as error:  # noqa: BLE001 - what is no fault of the body is raised again
-            finished = self._classify(attempt, task, error)
+            finished = self._classify(attempt, task.retry, error)
         else:
             finished = Finished(attempt, Kind.success, result=result)
         finished.ran = self._invoker.clock() - begin
-        attempt.run.end = from_milliseconds(
-            attempt.broker_now + 1000 * (self._invoker.clock() - attempt.claimed_at)
-        )
+        attempt.run.end = from_milliseconds(self._broker_now(attempt))
         return finished
 
-    def _read(self, attempt: Attempt) -> Finished | None:
-        """Read message and parameters; an outcome when they, or the run itself, allow no attempt."""
+    def _broker_now(self, attempt: Attempt) -> float:
+        """The instant by the broker's clock, in milliseconds since the epoch."""
+        return attempt.broker_now + 1000 * (self._invoker.clock() - attempt.claimed_at)
+
+    def _read(self, attempt: Attempt) -> Message | Finished:
+        """Read message and parameters; an outcome when they allow no attempt."""
         claimed, run = attempt.claimed, attempt.run
         if claimed.version > MESSAGE_VERSION:
             return Finished(attempt, Kind.held, "newer_message")
@@ -112,36 +115,35 @@ class Execution:
             return Finished(
                 attempt, Kind.dead, error.reason, error=str(error), error_type=type(error).__name__
             )
-        return self._expired(attempt, message)
+        return message
 
     def _expired(self, attempt: Attempt, message: Message) -> Finished | None:
-        if message.expires is None or message.expires > attempt.broker_now:
+        if message.expires is None or message.expires > self._broker_now(attempt):
             return None
         return Finished(attempt, Kind.aborted, "expired", error="its time had passed before it was started")
 
     def _start(self, attempt: Attempt) -> None:
         dispatched = self._invoker.clock() - attempt.claimed_at
         attempt.run.move(TaskState.running)
-        attempt.run.start = from_milliseconds(attempt.broker_now + 1000 * dispatched)
+        attempt.run.start = from_milliseconds(self._broker_now(attempt))
         self._announcer.announce("start", attempt.run, waited=attempt.claimed.waited, dispatched=dispatched)
 
     # -- what came out ---------------------------------------------------------------------
 
-    def _classify(self, attempt: Attempt, task: Task, error: BaseException) -> Finished:
+    def _classify(self, attempt: Attempt, policy: RetryPolicy, error: BaseException) -> Finished:
         if isinstance(error, asyncio.CancelledError) and attempt.cancelled_because:
             return self._cancelled(attempt)
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             raise error
-        verdict = task.retry.decide(error, attempt.run.failures + 1)
-        kinds = {Decision.RETRY: Kind.retry, Decision.FAIL: Kind.failure, Decision.ABORT: Kind.aborted}
+        failure = failure_of(error, policy, attempt.run.failures + 1, attempt.run.params)
         return Finished(
             attempt,
-            kinds[verdict.decision],
-            reason_of(error),
-            error=words_of(error, attempt.run),
-            error_type=type(error).__name__,
-            traceback="" if isinstance(error, Abort) else _traceback(error, attempt.run),
-            delay=verdict.delay,
+            _KINDS[failure.decision],
+            failure.reason,
+            error=failure.error,
+            error_type=failure.error_type,
+            traceback=failure.traceback,
+            delay=failure.delay,
         )
 
     @staticmethod
@@ -155,44 +157,16 @@ class Execution:
             error = done.exception()
             if error is None:
                 return done.result()
+            # no fault of the body, so its policy is not asked
+            failure = failure_of(error, RetryPolicy(), 1, attempt.run.params)
             return Finished(
                 attempt,
                 Kind.failure,
                 "error",
-                error=words_of(error, attempt.run),
-                error_type=type(error).__name__,
-                traceback=_traceback(error, attempt.run),
+                error=failure.error,
+                error_type=failure.error_type,
+                traceback=failure.traceback,
             )
         if attempt.cancelled_because:
             return self._cancelled(attempt)
         return Finished(attempt, Kind.interrupted, "stopping")
-
-
-def reason_of(error: BaseException) -> str:
-    """The reason word of an error, of the closed set that `EVENTS` publishes."""
-    if isinstance(error, FluidError) and error.reason in _REASONS:
-        return error.reason
-    return "cancelled_inside" if isinstance(error, asyncio.CancelledError) else "error"
-
-
-_REASONS = frozenset({"timeout", "retry_asked", "abort_asked", "result", "process_died"})
-
-
-def words_of(error: BaseException, run: TaskRun[Any]) -> str:
-    """The error in words, without what is secret among the run's parameters."""
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - an error that cannot say what it is has a name at least
-        text = "(it cannot be shown)"
-    return hide(_printable(f"{name}: {text}" if text else name), secrets_of(run.params))
-
-
-def _printable(text: str) -> str:
-    """The text as UTF-8 can hold it: a lone surrogate, as in a strange file name, is spelt out."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _traceback(error: BaseException, run: TaskRun[Any]) -> str:
-    text = hide(_printable("".join(traceback.format_exception(error))), secrets_of(run.params))
-    return text if len(text) <= TRACEBACK_CHARACTERS else "...\n" + text[-TRACEBACK_CHARACTERS:]

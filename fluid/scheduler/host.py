@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import entry_points
+from inspect import isawaitable
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,7 @@ from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.dispatchers import TaskDispatcher
 from fluid.scheduler.events import AsyncHandler
-from fluid.scheduler.interceptors import Interceptor
+from fluid.scheduler.interceptors import Interceptors
 from fluid.scheduler.invoking import Invoker
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.task import Task
@@ -45,7 +46,7 @@ class Host(Workers):
             start=self._may_start_broker,
         )
         self._announcer = Announcer(stopping_grace_period=self._config.stopping_grace_period)
-        self._interceptors: list[Interceptor] = []
+        self._interceptors = Interceptors(self._announcer.interceptor_failed)
         self._invoker = Invoker(task_timeout=self._config.task_timeout, interceptors=self._interceptors)
         self._plugins: list[Plugin] = []
         self._broker.listeners.lost.append(self._broker_lost)
@@ -80,7 +81,7 @@ class Host(Workers):
         return self._announcer.dispatcher
 
     @property
-    def interceptors(self) -> list[Interceptor]:
+    def interceptors(self) -> Interceptors:
         """What surrounds queueing and executing; add to it before the start."""
         return self._interceptors
 
@@ -136,16 +137,34 @@ class Host(Workers):
         return found[0].load()(self, **kwargs)
 
     async def on_shutdown(self) -> None:
-        """Detach plugins and close connections."""
-        for plugin in reversed(self._plugins):
-            plugin.detach()
-        self._plugins.clear()
-        await self._invoker.close()
-        await super().on_shutdown()
-        await self._broker.close()
+        """Detach plugins and close connections; one step that fails keeps no other from being taken."""
+        plugins, self._plugins = self._plugins, []
+        await _each_of(
+            *(plugin.detach for plugin in reversed(plugins)),
+            self._invoker.close,
+            super().on_shutdown,
+            self._broker.close,
+        )
 
     def _broker_lost(self, error: str) -> None:
         self._announcer.announce("broker_lost", facts={"error": error})
 
     def _broker_recovered(self, seconds: float) -> None:
         self._announcer.announce("broker_recovered", facts={"seconds": seconds})
+
+
+async def _each_of(*steps: Callable[[], Awaitable[None] | None]) -> None:
+    """Take every step, whatever those before it raised; all that was raised is raised in the end."""
+    errors: list[BaseException] = []
+    for step in steps:
+        try:
+            answer = step()
+            if isawaitable(answer):
+                await answer
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+    for raised in errors:
+        if len(errors) == 1 or not isinstance(raised, Exception):
+            raise raised
+    if errors:
+        raise BaseExceptionGroup("steps of the stop failed", errors)

@@ -6,15 +6,39 @@ trace context that travels in the message and stays current while the body runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
+from fluid.errors import DeclarationError
+from fluid.scheduler.body_process import place_of
 from fluid.scheduler.run import TaskRun
+
+logger = logging.getLogger("fluid")
+
+OnTrouble = Callable[[str, str, str], None]
+"""Told what an interceptor surrounded, its class, and what it raised."""
 
 
 class Interceptor(Protocol):
-    """Surrounds queueing and executing; it must be quick and must not raise."""
+    """Surrounds queueing and executing; it must be quick.
+
+    It can harm no work. One that raises, on the way in or out, is logged and announced as
+    `handler_failed`, whose `event` is the method and whose `handler` is the class; the work goes on
+    without it, inside all the others. What the work raises gets out, whatever an interceptor makes of it.
+
+    A CPU-bound body runs in another process, outside of the context that `executing` made. An
+    interceptor that has to surround it there as well has one more method:
+
+        @staticmethod
+        def in_process(headers: Mapping[str, str]) -> AbstractContextManager[Any]: ...
+
+    It is called in that process, with `run.headers`. It is found there by its module and its name, so it
+    is a static method of a class in a module, or a function there, and `headers` are all it knows.
+    """
 
     def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
         """Entered before runs are encoded, so `run.headers` may be added to; left when they are queued."""
@@ -23,32 +47,100 @@ class Interceptor(Protocol):
         """Entered before the body starts, in its context; left when its result is written."""
 
 
+class Interceptors(list[Interceptor]):
+    """Interceptors, the first outermost, and who is told when one raises."""
+
+    def __init__(self, on_trouble: OnTrouble) -> None:
+        super().__init__()
+        self._on_trouble = on_trouble
+
+    def trouble(self, what: str, interceptor: Interceptor, error: BaseException) -> None:
+        """Log and tell that an interceptor has raised."""
+        who = type(interceptor).__name__
+        logger.error("interceptor %s raised around %s; it goes on without", who, what, exc_info=error)
+        self._on_trouble(what, who, repr(error))
+
+    def trouble_in_process(self, place: str, error: str) -> None:
+        """The same, of what an interceptor has at this place; `error` is all that came of it."""
+        for interceptor in self:
+            if place_of(getattr(interceptor, "in_process", None)) == place:
+                who = type(interceptor).__name__
+                logger.error("interceptor %s raised in the process of a body, called without: %s", who, error)
+                self._on_trouble("in_process", who, error)
+
+
+class _Harmless:
+    """The context of one interceptor; nothing that it raises or answers gets out."""
+
+    def __init__(
+        self,
+        what: str,
+        among: Interceptors,
+        interceptor: Interceptor,
+        make: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._what = what
+        self._among = among
+        self._interceptor = interceptor
+        self._make = make
+        self._context: AbstractContextManager[Any] | None = None
+
+    def __enter__(self) -> None:
+        try:
+            context = self._make()
+            context.__enter__()
+            self._context = context
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
+            self._among.trouble(self._what, self._interceptor, error)
+
+    def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
+        if self._context is None:
+            return
+        try:
+            self._context.__exit__(kind, raised, trace)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
+            if error is not raised:
+                self._among.trouble(self._what, self._interceptor, error)
+
+
 _NOTHING = nullcontext()
 
 
-def around_queueing(
-    interceptors: Sequence[Interceptor], runs: Sequence[TaskRun[Any]]
-) -> AbstractContextManager[Any]:
+def around_queueing(interceptors: Interceptors, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
     """All interceptors around the queueing of these runs, the first outermost."""
     if not interceptors:
         return _NOTHING
-    if len(interceptors) == 1:
-        return interceptors[0].queueing(runs)
-    return _inside(interceptor.queueing(runs) for interceptor in interceptors)
+    return _all(
+        [_Harmless("queueing", interceptors, one, partial(one.queueing, runs)) for one in interceptors]
+    )
 
 
-def around_executing(interceptors: Sequence[Interceptor], run: TaskRun[Any]) -> AbstractContextManager[Any]:
+def around_executing(interceptors: Interceptors, run: TaskRun[Any]) -> AbstractContextManager[Any]:
     """All interceptors around the body of this run, the first outermost."""
     if not interceptors:
         return _NOTHING
-    if len(interceptors) == 1:
-        return interceptors[0].executing(run)
-    return _inside(interceptor.executing(run) for interceptor in interceptors)
+    return _all(
+        [_Harmless("executing", interceptors, one, partial(one.executing, run)) for one in interceptors]
+    )
 
 
-@contextmanager
-def _inside(surroundings: Iterable[AbstractContextManager[Any]]) -> Iterator[None]:
+def places_in_process(interceptors: Interceptors) -> list[str]:
+    """Where the process of a CPU-bound body finds what has to surround it, the first outermost."""
+    places = []
+    for interceptor in interceptors:
+        hook = getattr(interceptor, "in_process", None)
+        if hook is None:
+            continue
+        if place := place_of(hook):
+            places.append(place)
+        else:
+            error = DeclarationError("it cannot be found from another process: make it a static method")
+            interceptors.trouble("in_process", interceptor, error)
+    return places
+
+
+def _all(contexts: Sequence[_Harmless]) -> ExitStack:
     with ExitStack() as stack:
-        for one in surroundings:
-            stack.enter_context(one)
-        yield
+        for context in contexts:
+            stack.enter_context(context)
+        return stack.pop_all()

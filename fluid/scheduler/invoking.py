@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Any
 
 from fluid.clock import elapsed
 from fluid.errors import TaskTimeoutError
-from fluid.scheduler.interceptors import Interceptor, around_executing
+from fluid.scheduler.interceptors import Interceptors, around_executing, places_in_process
 from fluid.scheduler.offload import ProcessPool
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.task import Task
+
+_HERE = nullcontext()
 
 
 class Invoker:
@@ -22,12 +24,12 @@ class Invoker:
         self,
         *,
         task_timeout: float,
-        interceptors: Sequence[Interceptor],
+        interceptors: Interceptors,
         clock: Callable[[], float] = elapsed,
     ) -> None:
         self._task_timeout = task_timeout
         self._interceptors = interceptors
-        self._processes = ProcessPool()
+        self._processes = ProcessPool(on_trouble=interceptors.trouble_in_process)
         self.clock = clock
 
     def timeout_of(self, task: Task) -> float | None:
@@ -39,11 +41,16 @@ class Invoker:
         """What surrounds a call, and what is done with its result."""
         return around_executing(self._interceptors, run)
 
+    def place_for(self, task: Task) -> AbstractAsyncContextManager[None]:
+        """Where the body can be invoked: a CPU-bound one waits for a process, not started yet."""
+        return self._processes.place if task.cpu_bound else _HERE
+
     async def invoke(self, task: Task, run: TaskRun[Any]) -> Any:
-        """What the body returns; what it raises, or `TaskTimeoutError`."""
+        """What the body returns; what it raises, or `TaskTimeoutError`. To be called in its place."""
         seconds = self.timeout_of(task)
         if task.cpu_bound:
-            return await self._processes.call(task, run, seconds)
+            surroundings = places_in_process(self._interceptors)
+            return await self._processes.call(task, run, seconds, surroundings)
         if seconds is None:
             return await task.executor(run)
         limit = asyncio.timeout(seconds)

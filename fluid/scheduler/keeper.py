@@ -7,12 +7,14 @@ holds the interpreter lock for longer than a lease still does: that belongs in a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from fluid.clock import elapsed
-from fluid.errors import BrokerUnavailableError
+from fluid.errors import BrokerUnavailableError, WorkerError
 from fluid.scheduler.broker import ConsumerInfo, TaskBroker
 from fluid.scheduler.moves import Renewal
 from fluid.scheduler.slots import Attempt
@@ -21,6 +23,9 @@ from fluid.workers import Worker
 logger = logging.getLogger("fluid")
 
 MAX_RETRY_PAUSE = 1.0
+
+LAST_SECONDS = 1.0
+"""How long a stop waits for the thread; what that does after its last renewal matters to nobody."""
 
 
 class Keeper(Worker):
@@ -72,18 +77,32 @@ class Keeper(Worker):
     async def run(self) -> None:
         self._over = False
         self._wake.clear()
-        thread = threading.Thread(
-            target=self._renew_on, args=(asyncio.get_running_loop(),), name="fluid-keeper", daemon=True
-        )
-        thread.start()
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        stop: asyncio.Future[bool] = loop.create_task(self.wait_for_stop(), name="keeper-stop")
+        either: set[asyncio.Future[Any]] = {ended, stop}
+        threading.Thread(target=self._in_thread, args=(loop, ended), name="fluid-keeper", daemon=True).start()
         try:
-            await self.wait_for_stop()
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._over = True
             self._wake.set()
-            await asyncio.to_thread(thread.join, self._lease)
+            stop.cancel()
+            # it ends by itself when the call that is under way has been answered or given up
+            await asyncio.wait({ended}, timeout=LAST_SECONDS)
+        if ended.done() and (error := ended.exception()):
+            raise WorkerError(f"the thread that renews leases has ended: {error!r}") from error
 
     # -- in the thread ---------------------------------------------------------------------
+
+    def _in_thread(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        failure: Exception | None = None
+        try:
+            self._renew_on(loop)
+        except Exception as error:  # noqa: BLE001 - the worker raises it
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody is left to be told
+            loop.call_soon_threadsafe(_end, ended, failure)
 
     def _renew_on(self, loop: asyncio.AbstractEventLoop) -> None:
         renewer = self._broker.renewer()
@@ -98,9 +117,6 @@ class Keeper(Worker):
                         logger.warning("%s", error)
                     failing = True
                 self._wake.wait(min(MAX_RETRY_PAUSE, self._lease / 10) if failing else self._lease / 3)
-        except RuntimeError:
-            if not loop.is_closed():
-                raise
         finally:
             renewer.close()
 
@@ -122,3 +138,13 @@ class Keeper(Worker):
         """The lease has gone. If the body still runs, its outcome can only be refused: stop it."""
         if attempt.claimed.token in self._kept:
             attempt.cancel("stale")
+
+
+def _end(ended: asyncio.Future[None], failure: Exception | None) -> None:
+    if ended.done():
+        return
+    if failure is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(failure)
+        ended.exception()  # when the worker has gone meanwhile, nobody asks

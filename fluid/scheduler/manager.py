@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fluid.clock import elapsed, from_milliseconds
-from fluid.errors import (
-    FluidError,
-    RunAbortedError,
-    RunDeadError,
-    RunFailedError,
-    UniqueRunError,
-)
+from fluid.errors import FluidError, RunDeadError, UniqueRunError
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.desk import Desk
 from fluid.scheduler.history import run_of_record
@@ -31,16 +26,6 @@ from fluid.scheduler.task import Task
 from fluid.settings import TaskManagerConfig
 
 logger = logging.getLogger("fluid")
-
-CLI_GROUP = "fluid.cli"
-FLUSH_SECONDS = 5.0
-"""What a stop may take on top of the grace period: to tell outcomes and to drain handlers."""
-
-_ENDED_BADLY = {
-    TaskState.failure: RunFailedError,
-    TaskState.aborted: RunAbortedError,
-    TaskState.dead: RunDeadError,
-}
 
 
 class TaskManager(Desk):
@@ -65,8 +50,13 @@ class TaskManager(Desk):
 
     async def on_shutdown(self) -> None:
         """Flush what waits to be queued, then close."""
-        await self._producer.close()
-        await super().on_shutdown()
+        try:
+            # whoever queues has been told by then, so there is nobody left to wait for
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.queue_timeout + 0.5):
+                    await self._producer.close()
+        finally:
+            await super().on_shutdown()
 
     # -- queueing --------------------------------------------------------------------------
 

@@ -81,6 +81,8 @@ class Claimed:
     """Seconds from ready to claimed, never below zero."""
     unique: str = ""
     delivery: int = 1
+    cancelled: bool = False
+    """Somebody wished that it is cancelled, before it was handed back."""
 
     @property
     def token(self) -> str:

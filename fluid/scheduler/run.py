@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol
@@ -41,9 +41,9 @@ class RunDoor(Protocol):
     async def result_of(self, run: TaskRun[Any], timeout: float | None) -> Any:
         """Wait for the end of the run and return what its body returned."""
 
-    async def report_progress(
+    def report_progress(
         self, run: TaskRun[Any], done: float, total: float | None, message: str
-    ) -> None:
+    ) -> Awaitable[None]:
         """Keep how far the run has come, for whoever asks."""
 
 
@@ -198,9 +198,9 @@ class TaskRun(Generic[P]):
         """
         return await self._door().result_of(self, timeout)
 
-    async def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Say how far this run has come."""
-        await self._door().report_progress(self, done, total, message)
+    def progress(self, done: float, total: float | None = None, message: str = "") -> Awaitable[None]:
+        """Say how far this run has come. To be awaited, but in a CPU-bound body, where it need not be."""
+        return self._door().report_progress(self, done, total, message)
 
     def _door(self) -> RunDoor:
         if self.door is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.consumer import TaskConsumer
-from fluid.scheduler.interceptors import Interceptor, around_queueing
+from fluid.scheduler.interceptors import Interceptors, around_queueing
 from fluid.scheduler.moves import Fired, Tick
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
 from fluid.scheduler.registry import TaskRegistry
@@ -50,7 +49,7 @@ class Firing(Upkeep):
         broker: TaskBroker,
         registry: TaskRegistry,
         announcer: Announcer,
-        interceptors: Sequence[Interceptor],
+        interceptors: Interceptors,
         being_queued: BeingQueued,
         door: RunDoor,
     ) -> None:

@@ -77,6 +77,7 @@ def _claimed(now: float, code: bytes, entry: bytes, flat: Flat) -> Claimed:
         waited=max(0.0, (now - ready) / 1000),
         unique=fields.get(b"unique", b"").decode(),
         delivery=int(fields.get(b"delivery", 1)),
+        cancelled=b"cancelled" in fields,
     )
 
 

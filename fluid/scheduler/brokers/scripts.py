@@ -85,7 +85,20 @@ ENQUEUE = Script(
 )
 CLAIM = Script(
     "claim",
-    ("STREAMS", "SCHEDULED", "HELD", "bell", "books", "leases", "claims", "limits", "running", "rate", "run"),
+    (
+        "STREAMS",
+        "SCHEDULED",
+        "HELD",
+        "bell",
+        "books",
+        "leases",
+        "claims",
+        "limits",
+        "running",
+        "rate",
+        "cancelled",
+        "run",
+    ),
     ("consumer", "nonce", "slots", "lease", "suspects", "version", "cursor"),
     ("held task",),
 )

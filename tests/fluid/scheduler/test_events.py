@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -441,6 +443,46 @@ async def test_trouble_of_a_handler_is_told_at_most_once_a_second_and_never_to_i
         manager.dispatcher.unregister_handler("*.raising")
     assert second.facts["count"] == 10
     assert "handler_failed" not in told_to_itself
+
+
+async def test_what_was_left_out_of_telling_is_told_when_it_may_be_again(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluid.scheduler.announcing.QUIET_SECONDS", 0.05)
+
+    def raising(event: Event) -> None:
+        raise RuntimeError("again")
+
+    async with managing(broker_url) as (manager, heard):
+        manager.dispatcher.register_handler("queue_paused.raising", raising)
+        for _ in range(10):
+            manager._announcer.announce("queue_paused")
+        await heard.wait_for("handler_failed", count=2)
+        assert sum(event.facts["count"] for event in heard.of("handler_failed")) == 10
+
+
+async def test_two_handlers_in_trouble_do_not_keep_each_other_going(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(event: Event) -> None:
+        raise RuntimeError("again")
+
+    async with managing(broker_url) as (manager, heard):
+        clock, later = ManualClock(), list[Callable[[], None]]()
+        manager._announcer._clock = clock
+        manager.dispatcher.register_handler("*.one", raising)
+        manager.dispatcher.register_handler("*.two", raising)
+        with monkeypatch.context() as patched:
+            loop = asyncio.get_running_loop()
+            patched.setattr(loop, "call_later", lambda _, tell, *about: later.append(partial(tell, *about)))
+            manager._announcer.announce("queue_paused")
+            rounds = 0
+            while later and rounds < 10:
+                rounds += 1
+                clock.advance(2)
+                later.pop()()
+        assert rounds == 1
+        assert len(heard.of("handler_failed")) >= 3
 
 
 async def test_an_async_handler_sees_the_run_as_it_was_at_the_event(broker_url: str) -> None:

@@ -352,6 +352,31 @@ async def test_a_run_that_is_over_cannot_be_cancelled(broker_url: str) -> None:
             await consumer.cancel_run("nobody")
 
 
+async def test_a_wish_to_cancel_holds_for_a_run_that_is_handed_back_meanwhile(broker_url: str) -> None:
+    gate = Gate()
+    told: list[str] = []
+
+    @task
+    async def clings(ctx: TaskRun) -> None:
+        told.append(ctx.id)
+        await gate.wait()
+
+    async with consuming(broker_url, clings, stopping_grace_period=0) as (first, heard):
+        run = await first.queue(clings)
+        await gate.wait_for()
+        # as if neither word nor renewal had reached this consumer in time
+        first.broker.listeners.cancel.clear()
+        async with managing(broker_url, clings) as (manager, _):
+            assert await manager.cancel_run(run.id) is True
+            await first.shutdown()
+            assert heard.names(run.id)[-1] == "interrupted"
+            async with consuming(broker_url, clings) as (_, second):
+                await second.wait_for("aborted", run.id)
+                assert second.names(run.id) == ["end", "aborted"]
+            assert (await manager.get_run(run.id)).reason == "cancelled"
+    assert told == [run.id]
+
+
 # -- looking back ---------------------------------------------------------------------------
 
 
@@ -520,6 +545,33 @@ async def test_execute_retries_nothing_and_keeps_the_timeout(broker_url: str) ->
             await failed.result()
         late = await manager.execute(endless)
         assert (late.state, late.reason) == (TaskState.failure, "timeout")
+
+
+async def test_a_body_that_leaves_the_program_is_executed_as_a_failure(broker_url: str) -> None:
+    @task
+    async def leaves(ctx: TaskRun) -> None:
+        raise SystemExit(3)
+
+    async with managing(broker_url) as (manager, heard):
+        run = await manager.execute(leaves)
+        assert (run.state, run.reason, run.error) == (TaskState.failure, "error", "SystemExit: 3")
+        assert heard.names(run.id) == ["start", "end", "failure"]
+
+
+async def test_execute_passes_a_cancellation_on_and_tells_the_run_as_aborted(broker_url: str) -> None:
+    gate = Gate()
+
+    @task
+    async def endless(ctx: TaskRun) -> None:
+        await gate.wait()
+
+    async with managing(broker_url) as (manager, heard):
+        executing = asyncio.create_task(manager.execute(endless))
+        await gate.wait_for()
+        executing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await executing
+        assert [event.name for event in heard.events] == ["start", "end", "aborted"]
 
 
 async def test_the_result_of_an_aborted_local_run_says_that_it_was_aborted(broker_url: str) -> None:

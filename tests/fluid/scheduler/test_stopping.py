@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from fluid.errors import BrokerError, QueueUncertainError
 from fluid.scheduler import Event, TaskConsumer, TaskManager, TaskRun, TaskState, task
 from fluid.testing import Recorder
 from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing
@@ -203,6 +207,101 @@ async def test_a_stop_while_the_broker_is_away_is_bounded(
         proxy.thaw()
     assert consumer.state.is_stopped
     assert len(heard.of("consumer_stopped")) == 1
+
+
+async def test_async_handlers_hear_of_all_stages_of_a_life(broker_url: str) -> None:
+    told: list[str] = []
+
+    async def note(event: Event) -> None:
+        told.append(event.name)
+
+    consumer = TaskConsumer(broker_url=broker_url)
+    heard = Recorder(consumer)
+    for name in ("consumer_started", "consumer_stopping", "consumer_stopped"):
+        consumer.register_async_handler(name, note)
+    async with consumer:
+        await heard.wait_for("consumer_started")
+    assert told == ["consumer_started", "consumer_stopping", "consumer_stopped"]
+
+
+async def test_a_step_of_the_stop_that_fails_keeps_no_other_from_being_taken(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    life: list[str] = []
+
+    class Breaks:
+        def attach(self, host: Any) -> None: ...
+
+        def detach(self) -> None:
+            life.append("detached")
+            raise RuntimeError("will not go")
+
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[None]:
+        yield
+        life.append("left")
+        raise OSError("will not close")
+
+    async def no_more() -> None:
+        life.append("processes stopped")
+        raise ValueError("will not die")
+
+    consumer = TaskConsumer(broker_url=broker_url)
+    consumer.add_plugin(Breaks())
+    consumer.add_plugin(Breaks())
+    heard = Recorder(consumer)
+    await consumer.start_running()
+    await heard.wait_for("consumer_started")
+    await consumer.enter_async_context(connection())
+    monkeypatch.setattr(consumer._invoker, "close", no_more)
+    close = consumer.broker.close
+
+    async def closing() -> None:
+        life.append("closed")
+        await close()
+
+    monkeypatch.setattr(consumer.broker, "close", closing)
+    await consumer.shutdown()
+    assert life == ["detached", "detached", "processes stopped", "left", "closed"]
+    assert isinstance(consumer.error, ExceptionGroup)
+    for said in ("will not go", "will not die", "will not close"):
+        assert said in caplog.text
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+async def test_a_broker_that_cannot_be_left_holds_up_no_stop(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    async def cannot_be_left(consumer: str) -> bool:
+        if how == "refuses":
+            raise BrokerError("not now")
+        await asyncio.Event().wait()
+        return True
+
+    async with consuming(broker_url, idle) as (consumer, heard):
+        monkeypatch.setattr(consumer.broker, "leave", cannot_be_left)
+        async with asyncio.timeout(STOP_SECONDS):
+            await consumer.shutdown()
+        await heard.wait_for("consumer_stopped")
+    assert "could not leave the broker" in caplog.text
+    assert consumer.error is None
+
+
+async def test_what_is_queued_by_nobody_any_more_holds_up_no_stop(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    manager = TaskManager(broker_url=broker_url, queue_timeout=0.1)
+    manager.register_task(idle)
+    await manager.start_running()
+    monkeypatch.setattr(manager.broker, "enqueue", silent)
+    with pytest.raises(QueueUncertainError):
+        await manager.queue(idle)
+    async with asyncio.timeout(STOP_SECONDS):
+        await manager.shutdown()
+    assert manager.error is None
 
 
 async def test_a_stop_of_a_consumer_whose_broker_never_came_is_bounded(free_port: int) -> None:

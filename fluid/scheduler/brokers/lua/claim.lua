@@ -1,8 +1,9 @@
 -- claim: as many runs as there are free slots, most urgent first, under a lease for this consumer.
--- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, limits, running, rate, run
+-- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, limits, running, rate, cancelled, run
 -- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, names of (held task)
 -- RETURNS: now, the total of accepted runs, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held tasks
---   after the cursor, runs moved aside by a limit (why, fields), then each run: stream code, entry id, fields.
+--   after the cursor, runs moved aside by a limit (why, fields), then each run: stream code, entry id, fields,
+--   among them `cancelled` when it shall be.
 -- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
 
 local now = clock()
@@ -197,6 +198,15 @@ end
 
 if failure and #runs == 0 then return failure end
 if #runs > 0 then
+  -- the wish to cancel a run that was running stands when it was handed back
+  if call('EXISTS', K.cancelled) == 1 then
+    for _, run in ipairs(runs) do
+      local fields = run[3]
+      if call('SISMEMBER', K.cancelled, map(fields).id) == 1 then
+        fields[#fields + 1], fields[#fields + 2] = 'cancelled', '1'
+      end
+    end
+  end
   call('ZADD', K.leases, unpack(leases))
   call('HSET', K.claims, A.consumer, A.nonce .. ' ' .. table.concat(tokens, ' '))
 end

@@ -8,7 +8,9 @@ import pytest
 
 from fluid.scheduler.moves import Kind
 from fluid.scheduler.states import TaskPriority, TaskState
-from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, ids, submission
+from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, desk_at, ids, submission
+from tests.support.proxy import CuttingProxy
+from tests.support.queues import OwnQueue
 
 
 @pytest.mark.parametrize("slots", [1, 3, 7, 100])
@@ -330,3 +332,18 @@ async def test_stopping_ends_the_wait_at_the_bell(desk: Desk) -> None:
         await desk.broker.stop_claiming("ann")
         await asyncio.wait({waiting}, timeout=0.02)
     assert await waiting == []
+
+
+async def test_what_a_stopping_consumer_was_given_in_a_lost_answer_is_told_it_again(
+    desk: Desk, proxied_url: str, proxy: CuttingProxy, broker_queue: OwnQueue
+) -> None:
+    async with desk_at(proxied_url, broker_queue) as cut_off:
+        await desk.queue("a", "b")
+        proxy.cut_next_answer(b"ann")
+        claiming = asyncio.create_task(cut_off.take())
+        await proxy.wait_for_cut()
+        proxy.refuse()
+        await desk.broker.stop_claiming("ann")
+        await proxy.accept()
+        assert ids(await claiming) == ["a"]
+        assert await cut_off.take() == []

@@ -64,6 +64,16 @@ async def test_the_wish_to_cancel_stands_until_the_run_has_ended(desk: Desk, kin
         assert not client.exists(desk.keys["cancelled"])
 
 
+async def test_who_claims_a_run_learns_at_once_of_the_wish_to_cancel_it(desk: Desk) -> None:
+    await desk.queue("a", "b")
+    a, b = await desk.take(2)
+    assert (a.cancelled, b.cancelled) == (False, False)
+    assert await desk.broker.cancel("a") == "asked"
+    assert await desk.settle(a, Kind.interrupted)
+    assert await desk.settle(b, Kind.interrupted)
+    assert {run.id: run.cancelled for run in await desk.take(2, "bob")} == {"a": True, "b": False}
+
+
 async def test_the_wish_to_cancel_does_not_outlive_its_run(desk: Desk) -> None:
     await desk.queue("a")
     run = await desk.take_one()
