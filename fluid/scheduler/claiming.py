@@ -62,6 +62,7 @@ class Claiming(Worker):
         self._in_vain: set[str] = set()
         self._asked_for_suspect = True
         self._limits_unsaid = False
+        self._accepted = 0
         registry.on_register(self.limits_changed)
         broker.listeners.recovered.append(self.limits_changed)
         self.active = False
@@ -147,6 +148,9 @@ class Claiming(Worker):
     def _take_up(self, claim: Claim) -> float:
         """Begin what was claimed; the seconds that the next claim may wait."""
         self._see_accepted(claim.accepted)
+        if claim.accepted < self._accepted:
+            self.limits_changed()  # the broker went back in time, to before it was told
+        self._accepted = claim.accepted
         now = elapsed()
         for claimed in claim.runs:
             attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)

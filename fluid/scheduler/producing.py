@@ -87,7 +87,7 @@ class Producer:
         loop = asyncio.get_running_loop()
         call = _Call(runs, elapsed() + timeout, replayed, loop.create_future())
         self._waiting.append(call)
-        if self._flushing is None or self._flushing.done():
+        if self._flushing is None or self._flushing.done() or self._flushing.get_loop() is not loop:
             # a context of its own, for it also works for others than the run that happens to start it
             self._flushing = loop.create_task(self._flush(), name="fluid-producer", context=Context())
         try:
@@ -176,8 +176,9 @@ class Producer:
     async def close(self) -> None:
         """Send what waits, then take no more."""
         self._closed = True
-        if self._flushing is not None:
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None and flushing.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait({flushing})
 
 
 _REFUSALS = {QueueUncertainError: "uncertain", BrokerUnavailableError: "unavailable"}

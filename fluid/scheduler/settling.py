@@ -64,6 +64,7 @@ class Settling(Worker):
         self._on_settled = on_settled
         self._waiting: list[Finished] = []
         self._in_flight = 0
+        # made anew by who waits, for one belongs to the event loop in which it is waited for
         self._came = asyncio.Event()
         self._went = asyncio.Event()
 
@@ -84,7 +85,7 @@ class Settling(Worker):
 
     async def wait_for_room(self) -> None:
         """Until a flush has ended, or `wake` is called."""
-        self._went.clear()
+        self._went = asyncio.Event()
         await self._went.wait()
 
     def wake(self) -> None:
@@ -94,13 +95,19 @@ class Settling(Worker):
     async def run(self) -> None:
         while self._waiting or not self.is_stopping():
             if not self._waiting:
-                self._came.clear()
+                self._came = asyncio.Event()
                 await self._came.wait()
                 continue
             batch, self._waiting = self._waiting, []
             self._in_flight = len(batch)
-            settled = await self._broker.settle([self._settlement(finished) for finished in batch])
-            self._in_flight = 0
+            try:
+                settled = await self._broker.settle([self._settlement(finished) for finished in batch])
+            except BaseException:
+                # forced to stop: they are told when this is started again
+                self._waiting[:0] = batch
+                raise
+            finally:
+                self._in_flight = 0
             self._went.set()
             for finished, accepted in zip(batch, settled.accepted, strict=True):
                 self._on_settled(finished.attempt)

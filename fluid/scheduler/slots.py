@@ -65,9 +65,9 @@ class Slots:
         self._free = list(range(1, count + 1))
         self._taken: dict[int, Attempt] = {}
         self._by_task: Counter[str] = Counter()
-        self._freed = asyncio.Event()
-        self._emptied = asyncio.Event()
-        self._emptied.set()
+        # made by who waits, for one belongs to the event loop in which it is waited for
+        self._freed: asyncio.Event | None = None
+        self._emptied: asyncio.Event | None = None
 
     @property
     def free(self) -> int:
@@ -93,7 +93,6 @@ class Slots:
         attempt = Attempt(claimed, run, heapq.heappop(self._free), claimed_at, broker_now)
         self._taken[attempt.slot] = attempt
         self._by_task[run.name] += 1
-        self._emptied.clear()
         return attempt
 
     def release(self, attempt: Attempt) -> None:
@@ -106,19 +105,22 @@ class Slots:
             self._by_task[attempt.run.name] = left
         else:
             del self._by_task[attempt.run.name]
-        self._freed.set()
-        if not self._taken:
+        self.wake()
+        if not self._taken and self._emptied is not None:
             self._emptied.set()
 
     async def wait_for_change(self) -> None:
         """Until a place becomes free, or `wake` is called."""
-        self._freed.clear()
+        self._freed = asyncio.Event()
         await self._freed.wait()
 
     def wake(self) -> None:
         """Let whoever waits for a change look again."""
-        self._freed.set()
+        if self._freed is not None:
+            self._freed.set()
 
     async def wait_until_empty(self) -> None:
         """Until every body has ended."""
-        await self._emptied.wait()
+        while self._taken:
+            self._emptied = asyncio.Event()
+            await self._emptied.wait()

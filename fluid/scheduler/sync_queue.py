@@ -26,6 +26,7 @@ class SyncQueue(Worker):
         self._queue = queue
         self._together = together
         self._backlog: deque[TaskRun[Any]] = deque()
+        # made anew before each wait, for one belongs to the event loop in which it is waited for
         self._came = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -62,7 +63,7 @@ class SyncQueue(Worker):
             if not self._backlog:
                 if self.is_stopping():
                     return
-                self._came.clear()
+                self._came = asyncio.Event()
                 if not self._backlog:
                     await self._came.wait()
                 continue

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hiredis import pack_command
@@ -31,13 +32,10 @@ from fluid.errors import BrokerError, BrokerUnavailableError
 from fluid.scheduler.brokers.scripts import Script
 
 Word = bytes | str | int | float
-Connect = Callable[[], AbstractConnection]
-
-CONNECT_SECONDS = 3.0
-"""How long a connection and its greeting may take."""
+Connect = Callable[[], Awaitable[AbstractConnection]]
 
 ANSWER_SECONDS = 5.0
-"""How long an answer may take before the peer is taken for gone."""
+"""How long a call may take before the peer is taken for gone, its turn and a new connection included."""
 
 _NOT_NOW = (
     AskError,
@@ -45,7 +43,6 @@ _NOT_NOW = (
     ClusterDownError,
     MasterDownError,
     MovedError,
-    OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
 )
@@ -57,9 +54,17 @@ _NOT_NOW_WORDS = ("MISCONF", "NOREPLICAS", "UNBLOCKED")
 class LostError(BrokerUnavailableError):
     """The connection broke; `sent` says whether the command may have been carried out."""
 
+    how = "is away"
+
     def __init__(self, why: str, *, sent: bool) -> None:
         self.sent = sent
         super().__init__(why)
+
+
+class FullError(LostError):
+    """The server is there, but its memory is full; nothing was done."""
+
+    how = "takes no more runs"
 
 
 class MissingStreamError(BrokerError):
@@ -75,7 +80,7 @@ class Channel:
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
         self.doubtful = False
-        """Another channel has lost the broker: this one is made anew, so that one outage is told once."""
+        """The broker is lost, as another channel or an answer told: the next call makes a new connection."""
         self.client_id = 0
         """The server's id of this connection, once asked for; by it another one can end its wait."""
 
@@ -103,33 +108,51 @@ class Channel:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def _exchange(self, commands: Sequence[Sequence[Word]], timeout: float) -> list[Any]:
-        async with self._turn:
-            connection = await self._connected()
-            packed = b"".join(pack_command(tuple(words)) for words in commands)  # type: ignore[arg-type]
-            try:
-                # by a number for `timeout` the library would tell an expiry and a nil answer alike
-                async with asyncio.timeout(timeout):
-                    await connection.send_packed_command(packed, check_health=False)
-                    answers = [await _read(connection) for _ in commands]
-            except (RedisError, OSError) as error:
-                await self.close()
-                raise LostError(_words(error), sent=True) from error
-            except BaseException:
-                # an answer is still on its way: nothing after it could be told apart
-                await self.close()
-                raise
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    await self._judge(answer)
-            return answers
+    async def leave_loop(self) -> None:
+        """Nothing here outlives the event loop that it was made in: it will be used in another one."""
+        with suppress(RuntimeError):  # the loop is closed, and took the connection along
+            await self.close()
+        self._turn = asyncio.Lock()
 
-    async def _judge(self, error: Exception) -> None:
+    async def _exchange(self, commands: Sequence[Sequence[Word]], timeout: float) -> list[Any]:
+        sent = False
+        try:
+            # the wait for those who came before counts: behind a silent peer nobody waits for all of them;
+            # by a number for `timeout` the library would tell an expiry and a nil answer alike
+            async with asyncio.timeout(timeout), self._turn:
+                connection = await self._connected()
+                sent = True
+                answers = await self._converse(connection, commands)
+        except (RedisError, OSError) as error:
+            raise LostError(_words(error), sent=sent) from error
+        for answer in answers:
+            if isinstance(answer, Exception):
+                self._judge(answer)
+        return answers
+
+    async def _converse(
+        self, connection: AbstractConnection, commands: Sequence[Sequence[Word]]
+    ) -> list[Any]:
+        packed = b"".join(pack_command(tuple(words)) for words in commands)  # type: ignore[arg-type]
+        try:
+            await connection.send_packed_command(packed, check_health=False)
+            return [await _read(connection) for _ in commands]
+        except BaseException:
+            # an answer may still be on its way: nothing after it could be told apart
+            await self.close()
+            raise
+
+    def _judge(self, error: Exception) -> None:
         text = str(error)
         if isinstance(error, NoScriptError):
             raise error
+        if isinstance(error, OutOfMemoryError):
+            raise FullError(
+                "the broker's memory is full: let consumers end the runs it has, or raise its maxmemory",
+                sent=False,
+            ) from error
         if isinstance(error, _NOT_NOW) or text.startswith(_NOT_NOW_WORDS):
-            await self.close()
+            self.doubtful = True
             raise LostError(f"{type(error).__name__}: {text}", sent=False) from error
         if "NOGROUP" in text or "no such key" in text:
             raise MissingStreamError(text) from error
@@ -142,21 +165,18 @@ class Channel:
 
     async def connect(self) -> None:
         """Be `ready`; nothing is sent."""
-        async with self._turn:
-            await self._connected()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), self._turn:
+                await self._connected()
+        except (RedisError, OSError) as error:
+            raise LostError(_words(error), sent=False) from error
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is not None and self.ready:
             return self._connection
         await self.close()
         self.doubtful = False
-        try:
-            connection = await asyncio.to_thread(self._connect)
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
-        except (RedisError, OSError, BrokerUnavailableError) as error:
-            raise LostError(_words(error), sent=False) from error
-        self._connection = connection
+        self._connection = connection = await self._connect()
         self.client_id = 0
         self._on_connect()
         return connection
@@ -175,4 +195,4 @@ def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-__all__ = ["ANSWER_SECONDS", "Channel", "LostError", "MissingStreamError", "Word"]
+__all__ = ["ANSWER_SECONDS", "Channel", "FullError", "LostError", "MissingStreamError", "Word"]

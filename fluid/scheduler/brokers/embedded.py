@@ -43,6 +43,8 @@ kill "$watcher"; exit "$status"
 """
 
 _leashes: set[IO[bytes]] = set()
+_said: set[tuple[Path, int]] = set()
+"""The servers, by socket and process, that this process has told of."""
 
 
 def _drop_leashes() -> None:
@@ -117,7 +119,7 @@ def start_or_join(
     deadline = elapsed() + READY_WITHIN
     while elapsed() < deadline:
         if joined := _answering(home):
-            logger.info("embedded broker: joined %s %s", joined.version, home)
+            _say("joined", joined, home)
             return joined
         if start:
             with home.claim() as lock:
@@ -137,6 +139,13 @@ def start_or_join(
     )
 
 
+def _say(how: str, server: EmbeddedServer, home: Home) -> None:
+    """Once for each server: every connection asks for it again."""
+    if (server.socket, server.pid) not in _said:
+        _said.add((server.socket, server.pid))
+        logger.info("embedded broker: %s %s %s", how, server.version, home)
+
+
 def _launch(home: Home, binary: Path, lock: int) -> EmbeddedServer:
     if home.log.exists():
         home.log.replace(home.log.with_suffix(".log.old"))
@@ -144,7 +153,7 @@ def _launch(home: Home, binary: Path, lock: int) -> EmbeddedServer:
     deadline = elapsed() + READY_WITHIN
     while leashed.launcher.poll() is None and elapsed() < deadline:
         if server := _answering(home, leashed):
-            logger.info("embedded broker: started %s %s", server.version, home)
+            _say("started", server, home)
             return server
         time.sleep(POLL_SECONDS)
     status = leashed.launcher.returncode

@@ -15,6 +15,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:running:<task>[:<key>]    set of run ids that have one of the places of a limit
     {q}:rate:<task>               list of the last starts of a task that has a rate; expires
     {q}:flush:<producer>          string, what a producer was last answered; expires
+    {q}:settled:<consumer>        string, what a consumer was last answered of its outcomes; expires
     {q}:unique                    hash of unique key -> run id
     {q}:cancelled                 set of run ids that are running and shall not
     {q}:waited                    zset of run ids whose end somebody waits for
@@ -40,9 +41,6 @@ GROUP = "fluid"
 PAUSED = "*paused"
 """The field of `claims` that pauses the whole queue; no consumer is named so."""
 
-STOPPING = "*stopping"
-"""Behind a consumer's name, the field of `claims` that lets it claim no more."""
-
 LETTERS = {"h": TaskPriority.high, "m": TaskPriority.medium, "l": TaskPriority.low}
 LANES = {"d": "direct", "s": "suspect", "b": "returned", "r": "ready"}
 STREAM_CODES = tuple(lane + letter for letter in LETTERS for lane in LANES)
@@ -66,7 +64,7 @@ _SINGLE = (
 )
 
 
-_BEGINNINGS = ("run", "running", "rate", "flush")
+_BEGINNINGS = ("run", "running", "rate", "flush", "settled")
 
 
 class Keys:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 from fluid.clock import elapsed
-from fluid.errors import BrokerError
+from fluid.errors import BrokerError, FluidError
 from fluid.scheduler.broker import BrokerListeners
 from fluid.scheduler.brokers.address import Address
-from fluid.scheduler.brokers.channel import Channel, LostError, MissingStreamError
+from fluid.scheduler.brokers.channel import Channel, FullError, LostError, MissingStreamError
+from fluid.scheduler.brokers.connecting import Connecting
 
 T = TypeVar("T")
 
@@ -31,11 +32,13 @@ class Link:
     def __init__(self, address: Address, listeners: BrokerListeners, *, start: bool = True) -> None:
         self._address = address
         self._listeners = listeners
-        self._start = start
+        self.connecting = Connecting(address, start=start)
         self._lost_at: float | None = None
         self._connected_at: float | None = None
         self._channels: list[Channel] = []
         self._severed = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end_of_loop: AsyncGenerator[None] | None = None
         self.repair: Callable[[], Awaitable[None]] | None = None
         """Makes what the queue stands on, when the server has lost it."""
 
@@ -51,9 +54,7 @@ class Link:
 
     def channel(self) -> Channel:
         """A channel of its own for one kind of call."""
-        channel = Channel(
-            lambda: self._address.resolve(start=self._start).connection(socket_timeout=None), self._connected
-        )
+        channel = Channel(self.connecting.connect, self._connected)
         self._channels.append(channel)
         return channel
 
@@ -81,6 +82,7 @@ class Link:
 
     async def reach(self, move: str, channel: Channel) -> None:
         """Connect this channel, for this move. That it could be is no answer of the broker yet."""
+        await self._enter_loop()
         if channel.ready:
             return
         begin = elapsed()
@@ -93,6 +95,7 @@ class Link:
 
     async def call(self, move: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """One try of a move, timed and judged."""
+        await self._enter_loop()
         begin = elapsed()
         kind = ""
         for around in self._listeners.around:
@@ -103,6 +106,10 @@ class Link:
             if severed != self._severed:
                 # it may have found its way over a connection that was only being made
                 raise LostError("its connection was broken", sent=True)
+        except FullError:
+            kind = "refused"
+            self.answered()
+            raise
         except LostError as error:
             kind = "lost"
             self.failed(str(error))
@@ -153,9 +160,8 @@ class Link:
                     raise
                 pause = pause_before(tries)
                 if deadline is not None and elapsed() + pause > deadline:
-                    raise LostError(
-                        f"the broker at {self._address.masked} is away: {error}", sent=sent
-                    ) from error
+                    why = f"the broker at {self._address.masked} {error.how}: {error}"
+                    raise type(error)(why, sent=sent) from error
                 await asyncio.sleep(pause)
 
     async def sever(self) -> None:
@@ -166,8 +172,34 @@ class Link:
     async def close(self) -> None:
         """Close every channel, and the embedded server if it was started here."""
         await self._close_channels()
-        await asyncio.to_thread(self._address.close)
+        self._connected_at = self._lost_at = None
+        await self.connecting.close()
 
     async def _close_channels(self) -> None:
         for channel in self._channels:
             await channel.close()
+
+    async def _enter_loop(self) -> None:
+        """A connection belongs to the event loop that it was made in, and so does whoever waits for it."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and self._loop.is_running():
+            raise FluidError(
+                f"the broker at {self._address.masked} is in use by an event loop that still runs, and is "
+                "asked from another one: give each loop a manager of its own, or hand runs over by sync_queue"
+            )
+        self._loop = loop
+        self.connecting.forget()
+        for channel in self._channels:
+            await channel.leave_loop()
+        self._end_of_loop = self._close_with(loop)
+        await anext(self._end_of_loop)
+
+    async def _close_with(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
+        """A loop that ends closes the generators that it has begun, and with this one our connections."""
+        try:
+            yield
+        finally:
+            if loop is self._loop:
+                await self._close_channels()

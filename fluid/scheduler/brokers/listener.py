@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ from contextvars import Context
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from fluid.errors import BrokerError
 from fluid.scheduler.broker import BrokerListeners
-from fluid.scheduler.brokers.address import Address
+from fluid.scheduler.brokers.connecting import Connecting
 from fluid.scheduler.brokers.link import pause_before
+
+logger = logging.getLogger("fluid")
 
 QUIET_SECONDS = 10.0
 """After so long without a word the peer is asked whether it is still there."""
@@ -31,13 +34,14 @@ class EndListener:
     so a break wakes everybody who waits.
     """
 
-    def __init__(self, address: Address, channel: str, listeners: BrokerListeners, *, start: bool) -> None:
-        self._address = address
+    def __init__(self, connecting: Connecting, channel: str, listeners: BrokerListeners) -> None:
+        self._connecting = connecting
         self._channel = channel
         self._listeners = listeners
-        self._start_server = start
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self._tries = 0
+        """In vain, since it was last subscribed."""
 
     @contextlib.contextmanager
     def expect(self, run_id: str) -> Iterator[asyncio.Event]:
@@ -53,40 +57,39 @@ class EndListener:
                 del self._waiting[run_id]
 
     def start(self) -> None:
-        """Subscribe, if that has not been done."""
-        if self._task is None or self._task.done():
+        """Subscribe, if that has not been done in this event loop."""
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
             # a context of its own, for it outlives the run that happens to start it
-            self._task = asyncio.get_running_loop().create_task(
-                self._listen(), name="fluid-listener", context=Context()
-            )
+            self._task = loop.create_task(self._listen(), name="fluid-listener", context=Context())
 
     async def close(self) -> None:
         """Unsubscribe."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            task.cancel()
+            await asyncio.wait({task})
 
     async def _listen(self) -> None:
-        tries = 0
+        self._tries = 0
         while True:
             connection: AbstractConnection | None = None
             try:
-                endpoint = await asyncio.to_thread(self._address.resolve, start=self._start_server)
-                connection = endpoint.connection(socket_timeout=None)
                 async with asyncio.timeout(QUIET_SECONDS):
-                    await connection.connect()
+                    connection = await self._connecting.connect()
                 await connection.send_command("SUBSCRIBE", self._channel, check_health=False)
-                tries = 0
                 await self._hear(connection)
-            except (RedisError, OSError, BrokerError):
-                tries += 1
+            except (RedisError, OSError, BrokerError) as error:
+                self._tries += 1
+                if isinstance(error, ResponseError) and self._tries == 1:
+                    logger.warning(
+                        "ends and cancellations are heard late, for %s is refused: %s", self._channel, error
+                    )
             finally:
                 if connection is not None:
                     await connection.disconnect(nowait=True)
             self._wake_all()
-            await asyncio.sleep(pause_before(tries))
+            await asyncio.sleep(pause_before(self._tries))
 
     async def _hear(self, connection: AbstractConnection) -> None:
         asked = False
@@ -102,6 +105,7 @@ class EndListener:
                 continue
             asked = False
             if word[0] == b"subscribe":
+                self._tries = 0
                 # what ended before this moment was said to nobody
                 self._wake_all()
             elif word[0] == b"message":

@@ -6,6 +6,7 @@ shows a password.
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,17 @@ PLAIN: dict[str, Any] = {
 """What every connection is: RESP2 bytes, named, and nothing sent that was not asked for."""
 
 
+class NamedSSLConnection(asynchronous.SSLConnection):
+    """Connects to an address, and holds the certificate to the name by which that was found."""
+
+    def __init__(self, *, server_name: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.server_name = server_name
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        return {**super()._connection_arguments(), "server_hostname": self.server_name}
+
+
 class Node(NamedTuple):
     """A host and a port."""
 
@@ -68,7 +80,8 @@ class Endpoint:
 
     def connection(self, **kwargs: Any) -> asynchronous.AbstractConnection:
         """A connection for an event loop, not connected yet; `kwargs` are redis-py's, such as timeouts."""
-        return ASYNC_CONNECTIONS[self.kind](retry=AsyncRetry(NoBackoff(), 0), **self._keywords(kwargs))
+        kind = NamedSSLConnection if "server_name" in self.kwargs else ASYNC_CONNECTIONS[self.kind]
+        return kind(retry=AsyncRetry(NoBackoff(), 0), **self._keywords(kwargs))
 
     def sync_connection(self, **kwargs: Any) -> AbstractConnection:
         """A connection for a thread, not connected yet; `kwargs` are redis-py's, such as timeouts."""
@@ -77,6 +90,16 @@ class Endpoint:
     def at(self, node: Node) -> Endpoint:
         """The same connection, to another node."""
         return Endpoint(self.kind, self.kwargs | {"host": node.host, "port": node.port})
+
+    def addresses(self) -> list[Endpoint]:
+        """The same, at each address of its host. May block while the name is looked up; raises `OSError`."""
+        if self.kind == "unix":
+            return [self]
+        host, port = self.kwargs["host"], self.kwargs["port"]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        named = {"server_name": host} if self.kind == "ssl" else {}
+        addresses = dict.fromkeys(str(at[0]) for *_, at in found)
+        return [Endpoint(self.kind, self.kwargs | {"host": address} | named) for address in addresses]
 
     def _keywords(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         keepalive = {} if self.kind == "unix" else {"socket_keepalive": True}

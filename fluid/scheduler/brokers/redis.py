@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from fluid.clock import elapsed
 from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, Snapshot, TaskBroker
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
-from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, LostError, Word
-from fluid.scheduler.brokers.keys import STOPPING, Keys
+from fluid.scheduler.brokers.calls import LOOK_SECONDS, Calls, new_nonce
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError, Word
+from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
 from fluid.scheduler.brokers.listing import Listing, Wanted
@@ -33,7 +33,6 @@ from fluid.scheduler.brokers.records import (
     submission_words,
 )
 from fluid.scheduler.brokers.renewer import RedisRenewer
-from fluid.scheduler.brokers.scripts import Script
 from fluid.scheduler.codec import MESSAGE_VERSION
 from fluid.scheduler.moves import (
     Acceptance,
@@ -55,16 +54,11 @@ MAX_BATCH = 500
 FAILURES_KEPT = 10_000
 """The most failed runs whose evidence is kept; the oldest goes first."""
 
-ASK_SECONDS = 10.0
-"""How long a question (a snapshot, a run, a cancel) is tried again while the broker is away."""
-
 WAIT_FOR_TELL = 24 * 3600.0
 """How long the broker remembers that somebody waits for a run."""
 
 RESCUED_AT_ONCE = 200
 RECHECK_SECONDS = 5.0
-LOOK_SECONDS = 0.1
-"""What one look at a run may take, though nobody has the patience to wait for its end."""
 
 
 class RedisBroker(TaskBroker):
@@ -84,14 +78,15 @@ class RedisBroker(TaskBroker):
         self._failure_ttl = failure_ttl
         self.listeners = BrokerListeners()
         self._link = Link(self._address, self.listeners, start=start)
-        self._link.repair = self._make_streams
+        self._link.repair = self._repair
         self._claiming = self._link.channel()
         self._settling = self._link.channel()
         self._queueing = self._link.channel()
-        self._asking = self._link.channel()
-        self._producer = uuid.uuid4().hex[:16]
-        self._listing = Listing(self._keys, self._command, self._peek)
-        self._ends = EndListener(self._address, self._keys["done"], self.listeners, start=start)
+        self._calls = Calls(self._link, self._keys)
+        self._asking = self._calls.asking
+        self._limits: list[Word] = []
+        self._listing = Listing(self._keys, self._calls.command, self._peek)
+        self._ends = EndListener(self._link.connecting, self._keys["done"], self.listeners)
 
     @property
     def queue(self) -> str:
@@ -115,6 +110,12 @@ class RedisBroker(TaskBroker):
     async def _make_streams(self) -> None:
         await self._asking.script(scripts.OPEN, scripts.OPEN.command(self._keys, ()))
 
+    async def _repair(self) -> None:
+        # the limits went with the streams, and what is claimed next has to hold to them
+        await self._make_streams()
+        if self._limits:
+            await self._asking.script(scripts.LIMIT, scripts.LIMIT.command(self._keys, self._limits))
+
     async def sever(self) -> None:
         await self._link.sever()
 
@@ -135,11 +136,13 @@ class RedisBroker(TaskBroker):
         now = 0.0
         for start in range(0, len(runs), MAX_BATCH):
             batch = runs[start : start + MAX_BATCH]
-            words: list[Word] = [self._producer, uuid.uuid4().hex[:16], 0, int(replayed)]
+            words: list[Word] = [int(replayed)]
             for run in batch:
                 words += submission_words(run)
             try:
-                answer = await self._flush(words, deadline)
+                answer = await self._calls.move_once(
+                    self._queueing, scripts.ENQUEUE, words, deadline=deadline, once_sent=True
+                )
             except LostError as error:
                 # what came before this part is in the queue
                 raise LostError(str(error), sent=error.sent or start > 0) from error
@@ -147,14 +150,6 @@ class RedisBroker(TaskBroker):
             verdicts += [read_verdict(run.id, word) for run, word in zip(batch, answer[1:], strict=True)]
             scheduled += [word == 2 for word in answer[1:]]
         return Acceptance(now, verdicts, scheduled)
-
-    async def _flush(self, words: list[Word], deadline: float) -> Any:
-        async def attempt() -> Any:
-            command = scripts.ENQUEUE.command(self._keys, words)
-            words[2] = 1  # another try must not take what this one has done for another's doing
-            return await self._queueing.script(scripts.ENQUEUE, command)
-
-        return await self._link.persist(scripts.ENQUEUE.name, attempt, deadline, once_sent=True)
 
     # -- consuming -------------------------------------------------------------------------
 
@@ -169,7 +164,7 @@ class RedisBroker(TaskBroker):
         cursor: str,
         held: Sequence[str],
     ) -> Claim:
-        asked = (consumer, uuid.uuid4().hex[:16], min(slots, MAX_BATCH), milliseconds(lease), suspects)
+        asked = (consumer, new_nonce(), min(slots, MAX_BATCH), milliseconds(lease), suspects)
         words = scripts.CLAIM.command(self._keys, (*asked, MESSAGE_VERSION, cursor, *held))
         bell: list[Sequence[Word]] = (
             [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
@@ -185,28 +180,29 @@ class RedisBroker(TaskBroker):
         return read_claim(await self._link.persist("claim", attempt))
 
     async def set_limits(self, limits: Sequence[Limit]) -> None:
-        words: list[Word] = []
+        self._limits = []
         for limit in limits:
-            words += (limit.task, limit.places, limit.starts, milliseconds(limit.period))
-        while await self._ask(scripts.LIMIT, words):
+            self._limits += (limit.task, limit.places, limit.starts, milliseconds(limit.period))
+        while await self._calls.ask(scripts.LIMIT, self._limits):
             pass
 
     async def stop_claiming(self, consumer: str) -> None:
         async def attempt() -> None:
-            await self._asking.call("HSET", self._keys["claims"], consumer + STOPPING, 1)
+            words = scripts.STOP_CLAIMING.command(self._keys, (consumer,))
+            await self._asking.script(scripts.STOP_CLAIMING, words)
             if self._claiming.client_id:
                 await self._asking.call("CLIENT", "UNBLOCK", self._claiming.client_id)
 
-        await self._link.call("stop_claiming", attempt)
+        await self._link.call(scripts.STOP_CLAIMING.name, attempt)
 
     async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
         accepted: list[bool] = []
         now = 0.0
         for start in range(0, len(outcomes), MAX_BATCH):
-            arguments: list[Word] = [FAILURES_KEPT]
+            words: list[Word] = [FAILURES_KEPT]
             for outcome in outcomes[start : start + MAX_BATCH]:
-                arguments += settlement_words(outcome)
-            answer = await self._run(self._settling, scripts.SETTLE, arguments, deadline=None)
+                words += settlement_words(outcome)
+            answer = await self._calls.move_once(self._settling, scripts.SETTLE, words, deadline=None)
             now = answer[0]
             accepted += [word == 1 for word in answer[1:]]
         return Settled(now, accepted)
@@ -228,36 +224,36 @@ class RedisBroker(TaskBroker):
 
     async def tidy(self, *, interval: float, silence: float) -> int:
         arguments = [milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
-        return int(await self._ask(scripts.TIDY, arguments))
+        return int(await self._calls.ask(scripts.TIDY, arguments))
 
     async def leave(self, consumer: str) -> bool:
-        return bool(await self._ask(scripts.LEAVE, (consumer,)))
+        return bool(await self._calls.ask(scripts.LEAVE, (consumer,)))
 
     # -- asking ----------------------------------------------------------------------------
 
     async def snapshot(self) -> Snapshot:
-        return read_snapshot(await self._ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
+        return read_snapshot(await self._calls.ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
 
     async def dangers(self) -> list[str]:
-        return read_dangers(await self._command("INFO", "all"))
+        return read_dangers(await self._calls.command("INFO", "all"))
 
     async def pause(self) -> None:
-        await self._ask(scripts.PAUSE, (1,))
+        await self._calls.ask(scripts.PAUSE, (1,))
 
     async def resume(self) -> None:
-        await self._ask(scripts.PAUSE, (0,))
+        await self._calls.ask(scripts.PAUSE, (0,))
 
     async def consumers(self) -> list[ConsumerInfo]:
         now, seen, about = (
-            await self._command("TIME"),
-            await self._command("ZRANGE", self._keys["seen"], 0, -1, "WITHSCORES"),
-            await self._command("HGETALL", self._keys["consumers"]),
+            await self._calls.command("TIME"),
+            await self._calls.command("ZRANGE", self._keys["seen"], 0, -1, "WITHSCORES"),
+            await self._calls.command("HGETALL", self._keys["consumers"]),
         )
         instant = int(now[0]) * 1000 + int(now[1]) / 1000
         return read_consumers(instant, seen, dict(zip(about[::2], about[1::2], strict=True)))
 
     async def get_run(self, run_id: str) -> RunRecord | None:
-        return read_shown(run_id, await self._ask(scripts.SHOW, (run_id, 0)))
+        return read_shown(run_id, await self._calls.ask(scripts.SHOW, (run_id, 0)))
 
     async def list_runs(
         self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
@@ -275,7 +271,7 @@ class RedisBroker(TaskBroker):
         return found
 
     async def _peek(self, run_ids: Sequence[str]) -> list[list[bytes | None]]:
-        seen: list[list[bytes | None]] = await self._ask(scripts.PEEK, list(run_ids))
+        seen: list[list[bytes | None]] = await self._calls.ask(scripts.PEEK, list(run_ids))
         return seen
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
@@ -292,26 +288,26 @@ class RedisBroker(TaskBroker):
 
     async def _shown(self, run_id: str) -> RunRecord | None:
         """The record of a run that is waited for; asked until the broker has answered."""
-        answer = await self._run(self._asking, scripts.SHOW, (run_id, 1), deadline=None)
+        answer = await self._calls.move(self._asking, scripts.SHOW, (run_id, 1), deadline=None)
         return read_shown(run_id, answer)
 
     def hear_cancellations(self) -> None:
         self._ends.start()
 
     async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
-        arguments = (run_id, uuid.uuid4().hex[:16], only, reason, milliseconds(self._result_ttl))
-        answer = await self._ask(scripts.CANCEL, arguments)
+        arguments = (run_id, new_nonce(), only, reason, milliseconds(self._result_ttl))
+        answer = await self._calls.ask(scripts.CANCEL, arguments)
         return str(answer[1].decode())
 
     async def replay(self, run_id: str) -> str | Refusal:
-        return read_replayed(await self._ask(scripts.REPLAY, (run_id, uuid.uuid4().hex[:16])))
+        return read_replayed(await self._calls.ask(scripts.REPLAY, (run_id, new_nonce())))
 
     async def hasten(self, run_ids: Sequence[str]) -> int:
         batches = (run_ids[start : start + MAX_BATCH] for start in range(0, len(run_ids), MAX_BATCH))
-        return sum([await self._ask(scripts.HASTEN, list(batch)) for batch in batches])
+        return sum([await self._calls.ask(scripts.HASTEN, list(batch)) for batch in batches])
 
     async def report_progress(self, run_id: str, report: bytes) -> None:
-        await self._ask(scripts.PROGRESS, (run_id, report))
+        await self._calls.ask(scripts.PROGRESS, (run_id, report))
 
     # -- schedules -------------------------------------------------------------------------
 
@@ -319,26 +315,10 @@ class RedisBroker(TaskBroker):
         self, task: str, fingerprint: str, tick: float, *, nonce: str, run: Submission | None
     ) -> Fired:
         words = (task, fingerprint, int(tick), nonce, *fired_words(run))
-        return read_fired(await self._ask(scripts.FIRE, words))
+        return read_fired(await self._calls.ask(scripts.FIRE, words))
 
     async def schedules(self) -> dict[str, float]:
-        kept = await self._command("HGETALL", self._keys["schedules"])
+        kept = await self._calls.command("HGETALL", self._keys["schedules"])
         return {
             task.decode(): float(line.split()[1]) for task, line in zip(kept[::2], kept[1::2], strict=True)
         }
-
-    # -- how a call is made ----------------------------------------------------------------
-
-    async def _run(
-        self, channel: Channel, script: Script, arguments: Sequence[Word], *, deadline: float | None
-    ) -> Any:
-        words = script.command(self._keys, arguments)
-        return await self._link.persist(script.name, lambda: channel.script(script, words), deadline)
-
-    async def _ask(self, script: Script, arguments: Sequence[Word], seconds: float = ASK_SECONDS) -> Any:
-        return await self._run(self._asking, script, arguments, deadline=elapsed() + seconds)
-
-    async def _command(self, *words: Word) -> Any:
-        return await self._link.persist(
-            str(words[0]).lower(), lambda: self._asking.call(*words), elapsed() + ASK_SECONDS
-        )

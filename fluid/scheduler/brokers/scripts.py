@@ -26,6 +26,14 @@ def _text(name: str) -> str:
     return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
+WHEN_FULL = "allow-oom"
+"""Also on a server whose memory is full: what keeps runs, moves them or ends them has to pass."""
+WHEN_ROOM = ""
+"""Only on a server that has room: what brings new runs."""
+ONLY_READS = "no-writes"
+"""Also on one that takes no writes, such as a replica."""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One move: its name, the keys and arguments it is called with, and the list that may follow them."""
@@ -35,6 +43,8 @@ class Script:
     argv: tuple[str, ...] = ()
     each: tuple[str, ...] = ()
     """The arguments of one item of the list; empty when no list follows."""
+    flags: str = WHEN_FULL
+    """The server's own words for when the script may run; it is asked before the first line of it runs."""
     source: str = field(init=False, repr=False, compare=False)
     sha: str = field(init=False, repr=False, compare=False)
 
@@ -52,7 +62,7 @@ class Script:
         arguments = ", ".join(f"{name} = ARGV[{n}]" for n, name in enumerate(self.argv, 1))
         codes = ", ".join(f"'{code}'" for code in STREAM_CODES)
         head = (
-            f"local K = {{{keys}}}\nlocal A = {{{arguments}}}\n"
+            f"#!lua flags={self.flags}\nlocal K = {{{keys}}}\nlocal A = {{{arguments}}}\n"
             f"local REST = {len(self.argv)}\nlocal CODES = {{{codes}}}\n"
         )
         return head + _text("prelude") + _text(self.name)
@@ -80,8 +90,9 @@ OPEN = Script("open", ("STREAMS",))
 ENQUEUE = Script(
     "enqueue",
     (*_ENQUEUE_TO, "unique", "flush", "run"),
-    ("producer", "nonce", "again", "replayed"),
+    ("producer", "nonce", "again", "keep", "replayed"),
     ("id", "task", "priority", "version", "deliveries", "unique", "group", "due", "message"),
+    flags=WHEN_ROOM,
 )
 CLAIM = Script(
     "claim",
@@ -118,10 +129,11 @@ SETTLE = Script(
         "unique",
         "cancelled",
         "waited",
+        "settled",
         "done",
         "run",
     ),
-    ("bound",),
+    ("caller", "nonce", "again", "keep", "bound"),
     ("code", "entry", "id", "kind", "reason", "delay", "ttl", "unique", "outcome"),
 )
 RENEW = Script(
@@ -147,7 +159,7 @@ RESCUE = Script(
     ),
     ("nonce", "interval", "silence", "count", "max_deliveries", "ttl"),
 )
-SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"))
+SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"), flags=ONLY_READS)
 FIRE = Script(
     "fire",
     (*_ENQUEUE_TO, "schedules", "unique", "run"),
@@ -164,6 +176,7 @@ FIRE = Script(
         "group",
         "message",
     ),
+    flags=WHEN_ROOM,
 )
 SHOW = Script("show", ("STREAMS", "leases", "waited", "run"), ("id", "wait"))
 CANCEL = Script(
@@ -207,8 +220,9 @@ LIMIT = Script(
 REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
 HASTEN = Script("hasten", ("SCHEDULED", "bell", "run"), (), ("id",))
 PAUSE = Script("pause", ("bell", "claims"), ("on",))
-PEEK = Script("peek", ("run",), (), ("id",))
+PEEK = Script("peek", ("run",), (), ("id",), flags=ONLY_READS)
 PROGRESS = Script("progress", ("run",), ("id", "report"))
+STOP_CLAIMING = Script("stop_claiming", ("claims",), ("consumer",))
 LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
 TIDY = Script(
     "tidy",
@@ -233,6 +247,7 @@ SCRIPTS = (
     PAUSE,
     PEEK,
     PROGRESS,
+    STOP_CLAIMING,
     LEAVE,
     TIDY,
 )

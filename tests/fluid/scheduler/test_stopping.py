@@ -304,6 +304,36 @@ async def test_what_is_queued_by_nobody_any_more_holds_up_no_stop(
     assert manager.error is None
 
 
+@pytest.mark.slow
+async def test_outcomes_that_could_not_be_told_before_the_stop_are_told_in_the_next_life(
+    proxied_url: str, proxy: CuttingProxy
+) -> None:
+    consumer = TaskConsumer(broker_url=proxied_url, stopping_grace_period=0)
+    gate = Gate()
+
+    @task
+    async def hold(ctx: TaskRun) -> None:
+        await gate.wait()
+
+    consumer.register_task(hold)
+    heard = Recorder(consumer)
+    await consumer.start_running()
+    await heard.wait_for("consumer_started")
+    run = await consumer.queue(hold)
+    await gate.wait_for(1)
+    proxy.refuse()
+    gate.open()
+    await eventually(lambda: consumer.num_concurrent_tasks == 0, "the body to end")
+    await consumer.shutdown()
+    assert not heard.of("end")
+    await proxy.accept()
+    async with consumer:
+        await heard.wait_for("success")
+        books = (await consumer.broker.snapshot()).books
+    assert [event.run.id for event in heard.of("end") if event.run] == [run.id]
+    assert (books.success, books.unaccounted) == (1, 0)
+
+
 async def test_a_stop_of_a_consumer_whose_broker_never_came_is_bounded(free_port: int) -> None:
     consumer = TaskConsumer(broker_url=f"redis://127.0.0.1:{free_port}", stopping_grace_period=0.1)
     heard = Recorder(consumer)

@@ -18,7 +18,6 @@ if A.only == 'dead' and at ~= 'dead' or A.only == 'waiting' and (running or at =
   return {now, 'elsewhere', {}}
 end
 
-pass_when_full()
 if at_stream(at) then
   if running then
     call('SADD', K.cancelled, A.id)

@@ -114,34 +114,42 @@ local function promote()
   return next_due
 end
 
+-- Held runs of a task that is known here and in a version that can be read here, at most so many.
+local function held_for_us(held, task, count)
+  local found = {}
+  for _, why in ipairs({'unknown_task ', 'newer_message '}) do
+    local first = task .. '\0' .. why
+    local last = first .. by_version(A.version) .. '\1'
+    local members = call('ZRANGEBYLEX', held, '[' .. first, '(' .. last, 'LIMIT', 0, count - #found)
+    for _, member in ipairs(members) do found[#found + 1] = member end
+  end
+  return found
+end
+
 -- A held run that this consumer can take goes straight into its hands, through a stream where nothing waits,
 -- so that no consumer that cannot take it sees it on the way.
 local function release(letter, task)
-  local held = K['held_' .. letter]
-  local first = '[' .. task .. '\0unknown'
-  local found = call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, free)
-  if #found < free then
-    first = '[' .. task .. '\0newer'
-    for _, member in ipairs(call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, free - #found)) do
-      found[#found + 1] = member
-    end
+  local held, code = K['held_' .. letter], 'd' .. letter
+  local found = held_for_us(held, task, free)
+  if #found == 0 then return end
+  local groups = redis.pcall('XINFO', 'GROUPS', stream(code))
+  if not groups[1] then
+    -- nobody else would ever look there
+    failure = redis.error_reply('NOGROUP ' .. stream(code))
+    return
   end
   local moved = 0
   for _, member in ipairs(found) do
-    local id = string.match(member, '([^%z]+)$')
-    local version = call('HGET', K.run .. id, 'version')
-    if version and tonumber(version) <= tonumber(A.version) then
-      call('ZREM', held, member)
-      local m = take(id)
-      if tonumber(m.losses) >= 2 then
-        put_back(m, 'b')
-      else
-        put('d' .. letter, m)
-        moved = moved + 1
-      end
+    call('ZREM', held, member)
+    local m = take(string.match(member, '([^%z]+)$'))
+    if m and tonumber(m.losses) >= 2 then
+      put_back(m, 'b')
+    elseif m then
+      put(code, m)
+      moved = moved + 1
     end
   end
-  read('d' .. letter, moved)
+  read(code, moved)
 end
 
 -- A few names of tasks that have held runs, from the cursor on and round again.
@@ -181,7 +189,7 @@ else
   for _, letter in ipairs(LETTERS) do
     if any_held then
       for i = REST + 1, #ARGV do
-        if free > 0 then release(letter, ARGV[i]) end
+        if free > 0 and looks > 0 then release(letter, ARGV[i]) end
       end
     end
     if suspects > 0 and free > 0 then

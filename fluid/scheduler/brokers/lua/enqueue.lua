@@ -1,16 +1,13 @@
 -- enqueue: runs into the queue, ready or scheduled, each unless its id or its unique key is taken.
 -- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, flush, run
--- ARGV: producer, nonce, again, replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
+-- ARGV: producer, nonce, again, keep, replayed, runs of (id, task, priority, version, deliveries, unique, group, due, message)
 -- RETURNS: now, then for each run 1 ready, 2 scheduled, 0 already here, or the id of the run that has its unique key.
--- TWICE: a run id is accepted once while its record lives; a producer's last answer is kept for a minute with its
---   nonce, and told again to whoever asks again.
+-- TWICE: a run id is accepted once while its record lives; a producer's last answer is kept with its nonce for
+--   `keep` milliseconds, the longest that it may ask again, and told again.
 
 local now = clock()
-local kept = A.again == '1' and call('GET', K.flush .. A.producer)
-if kept then
-  local nonce, told = unpack(cmsgpack.unpack(kept))
-  if nonce == A.nonce then return told end
-end
+local told = A.again == '1' and kept_answer(K.flush .. A.producer, A.nonce)
+if told then return told end
 
 local answer = {now}
 local accepted, ready = 0, false
@@ -47,5 +44,5 @@ if accepted > 0 then
   if A.replayed == '1' then call('HINCRBY', K.books, 'replayed', accepted) end
 end
 if ready then ring() end
-call('SET', K.flush .. A.producer, cmsgpack.pack({A.nonce, answer}), 'PX', 60000)
+remember(K.flush .. A.producer, A.nonce, answer, A.keep)
 return answer

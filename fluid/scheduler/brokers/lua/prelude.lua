@@ -15,10 +15,6 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- A full server refuses a script whose first write may take memory. A move that keeps runs alive or ends
--- them has to pass, so it begins with a write that takes none.
-local function pass_when_full() call('ZREM', K.leases, '') end
-
 local function map(flat)
   local m = {}
   for i = 1, #flat, 2 do m[flat[i]] = flat[i + 1] end
@@ -101,6 +97,9 @@ local function hold(m, why)
   call('ZADD', K['held_' .. m.priority], 0, m.task .. '\0' .. why .. '\0' .. since .. '\0' .. m.id)
 end
 
+-- A message version as held members are sorted by, behind why they are held.
+local function by_version(version) return string.format('%06d', version) end
+
 -- The runs that have one of the places of a limit: of the task, or of the task and a key.
 local function places(m)
   return K.running .. m.task .. (m.group and ':' .. m.group or '')
@@ -176,6 +175,18 @@ local function finish(m, state, token, reason, outcome, ttl)
     call('PUBLISH', K.done, m.id)
   end
   call('PEXPIRE', record, ttl)
+end
+
+-- The last answer to somebody is kept with its nonce, and told again when it was lost on its way.
+local function remember(key, nonce, answer, milliseconds)
+  call('SET', key, cmsgpack.pack({nonce, answer}), 'PX', milliseconds)
+end
+
+local function kept_answer(key, nonce)
+  local kept = call('GET', key)
+  if not kept then return nil end
+  local of, answer = unpack(cmsgpack.unpack(kept))
+  return of == nonce and answer or nil
 end
 
 local function acknowledge(code, entry)

@@ -6,7 +6,6 @@
 
 local now = clock()
 local answer = {now}
-pass_when_full()
 call('HSET', K.consumers, A.consumer, A.about)
 call('ZADD', K.seen, now, A.consumer)
 if #ARGV == REST then return answer end

@@ -1,10 +1,14 @@
 -- settle: outcomes of claimed runs. One counts exactly when its lease, under its very token, is still there.
--- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, failed, unique, cancelled, waited, done, run
--- ARGV: bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, failed, unique, cancelled, waited, settled, done, run
+-- ARGV: caller, nonce, again, keep, bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
 -- RETURNS: now, then for each outcome 1 accepted or 0 refused.
--- TWICE: an accepted token stays in the run's record, and the same token is accepted again without a move.
+-- TWICE: a caller's last answer is kept with its nonce for `keep` milliseconds, and told again. An accepted
+--   token stays in the run's record, and while that lives the same token is accepted again without a move.
 
 local WIDTH = 9
+local told = A.again == '1' and kept_answer(K.settled .. A.caller, A.nonce)
+if told then return told end
+
 local now = clock()
 local answer = {now}
 local tokens, ids = {}, {}
@@ -13,7 +17,6 @@ for i = REST + 1, #ARGV, WIDTH do
   ids[#ids + 1] = ARGV[i + 2]
 end
 local leased = call('ZMSCORE', K.leases, unpack(tokens))
-pass_when_full()
 local waited = call('EXISTS', K.waited) == 1 and call('ZMSCORE', K.waited, unpack(ids)) or {}
 
 local limited = call('EXISTS', K.limits) == 1
@@ -48,7 +51,7 @@ local function move_run(i, n, kind)
     put_back(m, 'b')
     ring()
   elseif kind == 'held' then
-    hold(m, reason)
+    hold(m, reason .. ' ' .. by_version(m.version))
     ring()
   elseif kind == 'dead' then
     keep(m, 'dead')
@@ -102,4 +105,5 @@ if counts.failure then
     if call('HGET', record, 'at') == 'failure' then call('DEL', record) end
   end
 end
+remember(K.settled .. A.caller, A.nonce, answer, A.keep)
 return answer

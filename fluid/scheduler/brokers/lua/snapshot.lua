@@ -10,7 +10,9 @@ local answer = {now, call('HEXISTS', K.claims, '*paused'), call('HGETALL', K.boo
 
 for i = 1, 12 do
   local key = KEYS[i]
-  local group = map(call('XINFO', 'GROUPS', key)[1])
+  local groups = call('XINFO', 'GROUPS', key)
+  if not groups[1] then return redis.error_reply('NOGROUP ' .. key) end
+  local group = map(groups[1])
   local first = call('XRANGE', key, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
   answer[#answer + 1] = call('XLEN', key) - group.pending
   answer[#answer + 1] = group.pending

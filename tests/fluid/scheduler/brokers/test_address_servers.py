@@ -23,6 +23,7 @@ from redis.retry import Retry
 from fluid.clock import elapsed
 from fluid.errors import BrokerUnavailableError
 from fluid.scheduler.brokers.address import Address, Endpoint
+from fluid.scheduler.brokers.connecting import Connecting
 from fluid.scheduler.brokers.keys import Keys
 
 LOOPBACK = "127.0.0.1"
@@ -156,8 +157,8 @@ async def test_a_unix_socket_is_connected_to() -> None:
             assert ping(endpoint) == await async_ping(endpoint) == b"PONG"
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
+def certificate(directory: Path, name: str = f"IP:{LOOPBACK}") -> tuple[Path, Path]:
+    """A self-signed certificate for this name, and its key."""
     certificate, key = directory / "server.crt", directory / "server.key"
     subprocess.run(
         [
@@ -170,7 +171,7 @@ def certificate(directory: Path) -> tuple[Path, Path]:
                 "-pkeyopt",
                 "ec_paramgen_curve:prime256v1",
             ),
-            *("-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}"),
+            *("-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext", f"subjectAltName={name}"),
             *("-out", str(certificate), "-keyout", str(key)),
         ],
         check=True,
@@ -188,8 +189,25 @@ async def test_a_tls_server_is_connected_to_when_its_authority_is_named(tmp_path
         trusting_nobody = Address.parse(f"rediss://{LOOPBACK}:{port}").resolve()
 
         assert ping(trusting) == await async_ping(trusting) == b"PONG"
+        assert [await async_ping(found) for found in trusting.addresses()] == [b"PONG"]
         with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
             ping(trusting_nobody)
+
+
+async def test_a_certificate_is_held_to_the_name_and_not_to_the_address_it_led_to(tmp_path: Path) -> None:
+    crt, key = certificate(tmp_path, "DNS:localhost")
+    port = free_port()
+    tls = (f"tls-port {port}", f"tls-cert-file {crt}", f"tls-key-file {key}", "tls-auth-clients no")
+    with running("save ''", *tls, f"tls-ca-cert-file {crt}"):
+        named = Address.parse(f"rediss://localhost:{port}?ssl_ca_certs={crt}")
+        connection: Any = await Connecting(named, start=False).connect()
+        await connection.send_command("PING")
+        assert await connection.read_response() == b"PONG"
+        await connection.disconnect()
+        with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
+            await Connecting(
+                Address.parse(f"rediss://{LOOPBACK}:{port}?ssl_ca_certs={crt}"), start=False
+            ).connect()
 
 
 # -- a cluster -----------------------------------------------------------------------------

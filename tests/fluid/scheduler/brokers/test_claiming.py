@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from fluid.scheduler.moves import Kind
+from fluid.scheduler.brokers import redis as room
+from fluid.scheduler.moves import Claimed, Kind
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, desk_at, ids, submission
 from tests.support.proxy import CuttingProxy
@@ -243,6 +244,27 @@ async def test_one_newer_message_does_not_stand_before_others(desk: Desk) -> Non
     assert [ids(await desk.take(1, held=["greet"])) for _ in range(2)] == [["a"], ["b"]]
 
 
+async def test_newer_messages_do_not_hide_those_behind_them_that_can_be_read(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hold(desk, *(f"newest-{n}" for n in range(5)), version=3, why="newer_message")
+    await hold(desk, "ours", version=2, why="newer_message")
+    await hold(desk, "unknown-newest", version=3)
+    await hold(desk, "unknown-ours", version=2)
+    monkeypatch.setattr(room, "MESSAGE_VERSION", 2)
+    taken = [ids(await desk.take(1, held=["greet"])) for _ in range(3)]
+    assert taken == [["unknown-ours"], ["ours"], []]
+    monkeypatch.setattr(room, "MESSAGE_VERSION", 3)
+    assert len(await desk.take(10, held=["greet"])) == 6
+    assert (await desk.balanced()).held == 0
+
+
+async def test_a_held_run_can_be_cancelled_whatever_its_version(desk: Desk) -> None:
+    await hold(desk, "newer", version=2, why="newer_message")
+    assert await desk.broker.cancel("newer") == "ended"
+    assert (await desk.balanced()).held == 0
+
+
 async def test_every_task_with_held_runs_is_named_sooner_or_later(desk: Desk) -> None:
     tasks = {f"task-{n:02}" for n in range(30)}
     await desk.submit(*(submission(f"run-{task}", task=task) for task in sorted(tasks)))
@@ -255,6 +277,37 @@ async def test_every_task_with_held_runs_is_named_sooner_or_later(desk: Desk) ->
         named |= set(told)
         cursor = told[-1]
     assert named == tasks
+
+
+# -- streams that are missing --------------------------------------------------------------
+
+
+def leased(desk: Desk, *runs: Claimed) -> bool:
+    with desk.own.server.client() as client:
+        return None not in client.execute_command(
+            "ZMSCORE", desk.keys["leases"], *(run.token for run in runs)
+        )
+
+
+async def test_a_stream_missing_half_way_through_a_claim_strands_nothing(desk: Desk) -> None:
+    await desk.queue("a", "b", priority=HIGH)
+    with desk.own.server.client() as client:
+        client.delete(desk.keys["stream_rm"])
+    runs = await desk.take(10)
+    assert ids(runs) == ["a", "b"]
+    assert leased(desk, *runs)
+    await desk.queue("c")
+    assert ids(await desk.take(10)) == ["c"]
+    assert [await desk.settle(run) for run in runs] == [True, True]
+    assert (await desk.balanced()).running == 1
+
+
+async def test_held_runs_stay_held_until_there_is_a_stream_to_hand_them_out_by(desk: Desk) -> None:
+    await hold(desk, "a", task="rare")
+    with desk.own.server.client() as client:
+        client.delete(desk.keys["stream_dm"])
+    assert ids(await desk.take(10, held=["rare"])) == ["a"]
+    assert (await desk.balanced()).running == 1
 
 
 # -- paused, stopped -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -204,18 +205,37 @@ def test_a_server_that_cannot_start_leaves_its_last_words_in_the_error(
 # -- joining -------------------------------------------------------------------------------
 
 
-def test_the_second_one_joins_and_leaves_the_server_alone(
-    embedded: Callable[..., EmbeddedServer], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_second_one_joins_and_leaves_the_server_alone(embedded: Callable[..., EmbeddedServer]) -> None:
     server = embedded()
-    with caplog.at_level("INFO", "fluid"):
-        joined = embedded()
+    joined = embedded()
     assert (joined.pid, joined.url, joined.version) == (server.pid, server.url, server.version)
     assert not joined.started_here
-    assert caplog.messages[-1].startswith(f"embedded broker: joined {server.version} ")
     joined.close()
     with client(server) as redis:
         assert redis.ping()
+
+
+async def test_a_process_says_once_of_each_server_that_it_joined(
+    embedded: Callable[..., EmbeddedServer], project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "fluid"):
+        for number in range(2):
+            async with starter(project, f"starter{number}") as other:
+                pid, _ = await server_of(other)
+                found = [await asyncio.to_thread(embedded) for _ in range(5)]
+                assert [server.pid for server in found] == [pid] * 5
+                with seeing_it_end(pid):
+                    other.kill()
+    assert [" ".join(message.split()[:3]) for message in caplog.messages] == ["embedded broker: joined"] * 2
+
+
+def test_who_started_a_server_does_not_say_that_it_joined_it(
+    embedded: Callable[..., EmbeddedServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "fluid"):
+        for _ in range(5):
+            embedded()
+    assert [" ".join(message.split()[:3]) for message in caplog.messages] == ["embedded broker: started"]
 
 
 async def test_another_process_joins_the_same_server(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fluid.clock import elapsed
 from fluid.errors import BrokerError, BrokerUnavailableError
+from fluid.scheduler import TaskRun, task
 from fluid.scheduler.brokers import link, scripts
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError
 from fluid.scheduler.brokers.link import FIRST_PAUSE, LONGEST_PAUSE, pause_before
 from fluid.scheduler.brokers.redis import RedisBroker
-from fluid.scheduler.moves import Kind, Refusal
+from fluid.scheduler.moves import Kind, Limit, Refusal
 from fluid.scheduler.states import TaskState
 from fluid.testing.waiting import Watch
 from tests.fluid.scheduler.brokers.desk import Desk, desk_at, ids, outcome, submission
+from tests.fluid.scheduler.consuming import consuming, eventually
 from tests.support.lifeline import LOOPBACK
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
@@ -317,6 +322,90 @@ async def test_a_server_that_still_loads_is_waited_for(flavour: Flavour) -> None
             assert witness.said == ["lost", "recovered"]
 
 
+async def test_limits_are_told_again_before_anything_is_claimed_from_a_server_that_lost_them(
+    hurt: Desk,
+) -> None:
+    await hurt.broker.set_limits([Limit("greet", places=1)])
+    with hurt.own.server.client() as client:
+        client.flushall()
+    await hurt.queue("a", "b")
+    assert ids(await hurt.take(10)) == ["a"]
+    assert (await hurt.balanced()).held == 1
+
+
+async def test_a_consumer_tells_its_limits_again_when_another_one_repaired_the_queue(hurt: Desk) -> None:
+    @task(max_concurrency=1)
+    async def limited(ctx: TaskRun) -> None: ...
+
+    async with consuming(hurt.broker.url, limited) as (consumer, heard):
+        await consumer.queue(limited)
+        await heard.wait_for("success")
+        with hurt.own.server.client() as client:
+            lose = client.pipeline(transaction=True).flushall()
+            for name in scripts.OPEN.key_names:
+                lose.xgroup_create(hurt.keys[name], "fluid", "0", mkstream=True)
+            lose.rpush(hurt.keys["bell"], "1").execute()
+
+            async def told() -> bool:
+                return bool(client.hexists(hurt.keys["limits"], "limited"))
+
+            await poll(told, bool, "the limits to be told")
+
+
+async def test_a_stream_without_its_group_is_repaired_by_who_looks(hurt: Desk) -> None:
+    with hurt.own.server.client() as client:
+        client.delete(hurt.keys["stream_rm"])
+    await hurt.queue("a")
+    assert (await hurt.broker.snapshot()).ready == 1
+
+
+async def test_a_subscription_that_is_refused_is_said_once(
+    server: RedisServer, hurt: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "resetchannels")
+        await hurt.queue("a")
+        with caplog.at_level("WARNING", "fluid"):
+            waiting = asyncio.create_task(hurt.broker.wait_end("a", elapsed() + PATIENCE))
+
+            async def tries() -> int:
+                stats: dict[str, int] = client.info("commandstats").get("cmdstat_subscribe", {})
+                return int(stats.get("rejected_calls", 0))
+
+            await poll(tries, lambda count: count >= 3, "three refusals")
+        assert len([said for said in caplog.messages if "are heard late" in said]) == 1
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_a_full_server_is_no_outage_and_says_what_to_do(hurt: Desk) -> None:
+    witness = Witness(hurt.broker)
+    with hurt.own.server.client() as client:
+        client.config_set("maxmemory", "1")
+        with pytest.raises(BrokerUnavailableError, match=r"memory is full: .* maxmemory") as failed:
+            await hurt.broker.enqueue([submission("a")], deadline=elapsed() + 0.2)
+        with pytest.raises(BrokerUnavailableError, match="memory is full"):
+            await hurt.broker.fire("greet", "hourly", 0, nonce="ann", run=None)
+        client.config_set("maxmemory", "0")
+    assert failed.value.sent is False  # type: ignore[attr-defined]
+    assert witness.said == []
+    assert hurt.broker.up
+    assert await hurt.state("a") is None
+
+
+async def test_on_a_full_server_a_queue_is_opened_limited_paused_and_left(hurt: Desk) -> None:
+    with hurt.own.server.client() as client:
+        client.config_set("maxmemory", "1")
+        async with desk_at(hurt.own.server.queue_url("new"), OwnQueue(hurt.own.server, "new")) as new:
+            await new.broker.set_limits([Limit("greet", places=1)])
+            await new.broker.pause()
+            await new.broker.resume()
+            await new.broker.stop_claiming("ann")
+            assert await new.broker.leave("ann")
+            assert (await new.balanced()).books.accepted == 0
+        client.config_set("maxmemory", "0")
+
+
 async def test_a_full_server_takes_no_runs_but_lets_those_it_has_end(hurt: Desk) -> None:
     await hurt.queue("a", "b", "c", "d", message=b"x" * 1000)
     a, b = await hurt.take(2)
@@ -370,6 +459,75 @@ async def test_a_wait_longer_than_the_librarys_socket_timeout_is_sent_once(
 ) -> None:
     assert (await away.claim(1, wait=6.0)).runs == []
     assert proxy.commands["BLPOP"] == 1
+
+
+async def test_who_waits_behind_a_silent_peer_gives_up_in_their_own_time(
+    away: Desk, proxy: CuttingProxy
+) -> None:
+    asking = away.broker._asking
+    await asking.call("PING")
+    proxy.freeze()
+    first = asyncio.create_task(asking.call("PING", timeout=PATIENCE))
+    await eventually(asking._turn.locked, "the first one to have its turn")
+    others = [asyncio.create_task(asking.call("PING", timeout=0.05)) for _ in range(5)]
+    await asyncio.wait(others)
+    assert not first.done(), "they waited for the one before them"
+    faults = [other.exception() for other in others]
+    assert [isinstance(fault, LostError) and fault.sent for fault in faults] == [False] * 5
+    proxy.thaw()
+    assert await first == b"PONG"
+
+
+async def test_a_question_to_a_silent_peer_ends_with_the_patience_of_who_asks(
+    away: Desk, proxy: CuttingProxy
+) -> None:
+    proxy.freeze()
+    # an answer may take longer than this one is waited for
+    async with asyncio.timeout(ANSWER_SECONDS - 1):
+        with pytest.raises(BrokerUnavailableError):
+            await away.broker._calls.ask(scripts.SNAPSHOT, (), seconds=0.2)
+
+
+@pytest.fixture
+async def crowded_loop() -> AsyncIterator[None]:
+    """Every thread of the loop's own executor is taken, as by bodies in `asyncio.to_thread`."""
+    over = threading.Event()
+    threads = ThreadPoolExecutor(1)
+    threads.submit(over.wait)
+    asyncio.get_running_loop().set_default_executor(threads)
+    yield
+    over.set()
+
+
+async def test_bodies_in_threads_do_not_keep_a_consumer_from_connecting(
+    broker_queue: OwnQueue, crowded_loop: None
+) -> None:
+    server = broker_queue.server
+    url = f"{server.flavour}://localhost:{server.port}?name={broker_queue.name}"
+    heard = asyncio.Event()
+    async with asyncio.timeout(PATIENCE), desk_at(url, broker_queue) as desk:
+        desk.broker.listeners.cancel.append(lambda run_id: heard.set())
+        await desk.queue("a")
+        run = await desk.take_one()
+        ending = asyncio.create_task(desk.broker.wait_end("a", elapsed() + PATIENCE))
+        while not heard.is_set():
+            assert await desk.broker.cancel("a") == "asked"
+            await asyncio.sleep(0.01)
+        assert await desk.settle(run)
+        await ending
+
+
+async def test_a_connection_made_again_does_not_hold_off_the_rescuer(away: Desk, proxy: CuttingProxy) -> None:
+    await away.balanced()
+    seen = [away.broker.connected_for]
+    for _ in range(3):
+        connections = proxy.connections
+        await away.broker._asking.close()
+        await away.balanced()
+        assert proxy.connections == connections + 1
+        seen.append(away.broker.connected_for)
+    assert seen == sorted(seen)
+    assert seen[0] > 0
 
 
 async def test_hundreds_may_ask_at_once(away: Desk, proxy: CuttingProxy) -> None:

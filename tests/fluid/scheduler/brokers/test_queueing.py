@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fluid.clock import elapsed
 from fluid.scheduler.moves import Claimed, Kind, Refusal
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, ids, submission
@@ -17,6 +18,13 @@ async def test_a_run_id_is_accepted_once(desk: Desk) -> None:
     assert answer.verdicts == [Refusal("already_queued", "a"), None]
     assert ids(await desk.take(10)) == ["a", "b"]
     assert (await desk.balanced()).books.accepted == 2
+
+
+async def test_what_a_producer_was_answered_is_kept_for_as_long_as_it_may_ask_again(desk: Desk) -> None:
+    await desk.broker.enqueue([submission("a")], deadline=elapsed() + LONG)
+    with desk.own.server.client() as client:
+        (kept,) = client.scan_iter(match=f"{desk.keys['flush']}*", count=1000)
+        assert LONG <= client.ttl(kept) < LONG + 600
 
 
 async def test_a_run_id_is_accepted_once_within_one_batch(desk: Desk) -> None:
@@ -129,7 +137,7 @@ async def test_an_instant_wins_over_a_delay(desk: Desk) -> None:
 
 async def test_what_falls_due_wakes_who_waits_for_something_later(desk: Desk) -> None:
     await desk.queue("later", delay=LONG)
-    claim = await desk.claim(1)
+    claim = await desk.claim(1, wait=LONG)  # answers the bell, which rang for this one
     assert claim.next_due is not None
     waiting = asyncio.create_task(desk.claim(1, wait=min(20.0, claim.next_due)))
     await desk.queue("soon", delay=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -143,6 +144,29 @@ async def test_the_same_pass_told_again_answers_the_same(desk: Desk) -> None:
     first = await desk.lose(await desk.take_one(), nonce="pass")
     assert await desk.rescue(nonce="pass", interval=0.0) == first
     assert (await desk.balanced()).ready == 1
+
+
+async def test_what_is_kept_of_a_pass_grows_with_its_runs_and_not_with_their_messages(desk: Desk) -> None:
+    count, message = 50, b"x" * 20_000
+    await desk.queue(*(f"run-{n}" for n in range(count)), message=message, unique="")
+    first = await desk.lose(*await desk.take(count), nonce="pass")
+    with desk.own.server.client() as client:
+        assert client.hstrlen(desk.keys["upkeep"], "rescue_answer") < count * 300
+    again = await desk.rescue(nonce="pass", interval=0.0)
+    assert again == first
+    assert {one.record.message for one in again} == {message}
+
+
+async def test_a_pass_told_again_knows_a_run_that_has_moved_on(desk: Desk) -> None:
+    await desk.queue("a", "b", message=b"parcel")
+    first = await desk.lose(*await desk.take(2), nonce="pass")
+    settled, running = await desk.take(2)
+    assert await desk.settle(settled)
+    again = await desk.rescue(nonce="pass", interval=0.0)
+    messages = {settled.id: b"", running.id: b"parcel"}
+    assert again == [
+        replace(one, record=replace(one.record, message=messages[one.record.id])) for one in first
+    ]
 
 
 async def test_many_lost_runs_come_back_pass_by_pass(desk: Desk) -> None:

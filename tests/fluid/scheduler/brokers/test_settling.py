@@ -8,9 +8,12 @@ import pytest
 
 from fluid.clock import elapsed
 from fluid.scheduler.brokers import redis as room
+from fluid.scheduler.brokers import scripts
 from fluid.scheduler.moves import Claimed, Kind, Renewal
 from fluid.scheduler.states import TaskState
-from tests.fluid.scheduler.brokers.desk import HIGH, LONG, Desk, outcome
+from tests.fluid.scheduler.brokers.desk import HIGH, LONG, Desk, desk_at, outcome
+from tests.support.proxy import CuttingProxy
+from tests.support.queues import OwnQueue
 
 FINAL = (Kind.success, Kind.failure, Kind.aborted)
 STATES = {
@@ -45,6 +48,22 @@ async def test_an_outcome_moves_its_run_and_the_books_balance(desk: Desk, kind: 
     }
     assert counted == {name: int(name == STATES[kind]) for name in counted}
     assert snapshot.running == 0
+
+
+@pytest.mark.parametrize("kind", [Kind.success, Kind.retry])
+async def test_an_outcome_whose_answer_was_lost_stays_accepted_when_the_record_has_expired(
+    broker_queue: OwnQueue, proxied_url: str, proxy: CuttingProxy, kind: Kind
+) -> None:
+    async with desk_at(proxied_url, broker_queue) as desk:
+        await desk.queue("a")
+        run = await desk.take_one()
+        with broker_queue.server.client() as client:
+            desk.broker.listeners.lost.append(lambda reason: client.delete(desk.keys.run("a")))
+            proxy.cut_next_answer(scripts.SETTLE.sha.encode())
+            assert await desk.settle(run, kind)
+            assert proxy.cuts == 1
+            (kept,) = client.scan_iter(match=f"{desk.keys['settled']}*", count=1000)
+            assert client.ttl(kept) > 23 * 3600
 
 
 @pytest.mark.parametrize("kind", Kind)

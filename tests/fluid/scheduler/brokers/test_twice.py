@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -339,6 +340,16 @@ async def listing(desk: Desk, tried: RedisBroker) -> Any:
 async def reporting(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a")
     await tried.report_progress("a", b"1 of 2")
+
+
+@story(scripts.STOP_CLAIMING)
+async def stopping(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a")
+    # it is tried once; whoever stops asks until its wait has ended
+    with contextlib.suppress(BrokerUnavailableError):
+        await tried.stop_claiming("ann")
+    await tried.stop_claiming("ann")
+    return ids(await desk.take(1))
 
 
 @story(scripts.LEAVE)

@@ -1,0 +1,101 @@
+"""How a move is made: its words, its tries, and how long one of them may take."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from fluid.clock import elapsed
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, Word
+from fluid.scheduler.brokers.keys import Keys
+from fluid.scheduler.brokers.link import Link
+from fluid.scheduler.brokers.records import milliseconds
+from fluid.scheduler.brokers.scripts import Script
+
+ASK_SECONDS = 10.0
+"""How long a question (a snapshot, a run, a cancel) is tried again while the broker is away."""
+
+LOOK_SECONDS = 0.1
+"""What one look at a run may take, though nobody has the patience to wait for its end."""
+
+LONGEST_TRY = 60.0
+"""More than any one try takes."""
+
+LONGEST_KEPT = 86400.0
+"""An outcome is told until it is answered, so the answer has to outlive every outage that a consumer sits
+out, which the record of a success without a result does not. It is one a process: a day costs little."""
+
+
+class Calls:
+    """Makes the moves of one queue over its link."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+        self._caller = new_nonce()
+        self.asking = link.channel()
+        """The channel of questions, which nobody waits behind for long."""
+
+    async def move(
+        self, channel: Channel, script: Script, arguments: Sequence[Word], *, deadline: float | None
+    ) -> Any:
+        """The answer of a script that may arrive twice as it is."""
+        words = script.command(self._keys, arguments)
+
+        async def attempt() -> Any:
+            return await channel.script(script, words, timeout=_seconds_until(deadline))
+
+        return await self._link.persist(script.name, attempt, deadline)
+
+    async def move_once(
+        self,
+        channel: Channel,
+        script: Script,
+        arguments: Sequence[Word],
+        *,
+        deadline: float | None,
+        once_sent: bool = False,
+    ) -> Any:
+        """The answer of a script that keeps its last one: it takes who calls, a nonce, `again` and `keep`."""
+        nonce, again, keep = new_nonce(), 0, milliseconds(_kept_for(deadline))
+
+        async def attempt() -> Any:
+            nonlocal again
+            words = script.command(self._keys, (self._caller, nonce, again, keep, *arguments))
+            again = 1  # another try must not take what this one has done for another's doing
+            return await channel.script(script, words)
+
+        return await self._link.persist(script.name, attempt, deadline, once_sent=once_sent)
+
+    async def ask(self, script: Script, arguments: Sequence[Word], seconds: float = ASK_SECONDS) -> Any:
+        """The answer to a question, within so many seconds."""
+        return await self.move(self.asking, script, arguments, deadline=elapsed() + seconds)
+
+    async def command(self, *words: Word) -> Any:
+        """The answer to a plain command."""
+        deadline = elapsed() + ASK_SECONDS
+
+        async def attempt() -> Any:
+            return await self.asking.call(*words, timeout=_seconds_until(deadline))
+
+        return await self._link.persist(str(words[0]).lower(), attempt, deadline)
+
+
+def new_nonce() -> str:
+    """A word by which a broker knows a call again."""
+    return uuid.uuid4().hex[:16]
+
+
+def _kept_for(deadline: float | None) -> float:
+    """How long the broker keeps an answer: longer than it may be asked for again."""
+    return (
+        LONGEST_KEPT if deadline is None else min(LONGEST_KEPT, max(0.0, deadline - elapsed()) + LONGEST_TRY)
+    )
+
+
+def _seconds_until(deadline: float | None) -> float:
+    """What one try may take, so that it ends with the caller's patience."""
+    return (
+        ANSWER_SECONDS if deadline is None else min(ANSWER_SECONDS, max(LOOK_SECONDS, deadline - elapsed()))
+    )
