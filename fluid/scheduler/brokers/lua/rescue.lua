@@ -9,10 +9,10 @@ local now = clock()
 -- A message can be large, so of a rescued run all else is kept: what it was then. Its message is where the run
 -- is now, if that is still known.
 local function brief(m)
-  return {
-    id = m.id, task = m.task, priority = m.priority, version = m.version, message = '', queued = m.queued,
-    ready = m.ready, failures = m.failures, losses = m.losses, owners = m.owners,
-  }
+  local all_else = {}
+  for field, value in pairs(m) do all_else[field] = value end
+  all_else.message = ''
+  return all_else
 end
 
 local function told_again(brief_answer)
