@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Generic, NamedTuple, TypeVar
 
+from fluid.breaker import Breaker
+from fluid.clock import SYSTEM_CLOCK, Clock
 from fluid.errors import DeclarationError, DuplicateHandlerError, UnknownEventError
 
 M = TypeVar("M")
@@ -22,6 +25,8 @@ SyncHandler = Callable[[M], None]
 AsyncHandler = Callable[[M], Awaitable[None]]
 OnFailure = Callable[[str, str, BaseException], None]
 """Told of the event and the name a handler was registered with, and of what it raised."""
+OnDropped = Callable[[str, str], None]
+"""Told of the event and the name of a handler, once for every message that it missed."""
 
 EVERY_EVENT = "*"
 
@@ -104,12 +109,43 @@ class Handlers(Generic[H]):
         self._told_everything = self._told.pop(EVERY_EVENT, ())
 
 
-class Dispatcher(Handlers[SyncHandler[M]]):
-    """Tells sync handlers in line. They must be tiny: whoever announces waits for them."""
+@dataclass(slots=True)
+class Trouble:
+    """How badly a sync handler does."""
 
-    def __init__(self, events: Iterable[str] | None = None, *, on_failure: OnFailure | None = None) -> None:
+    failures: int = 0
+    """How often it raised."""
+    dropped: int = 0
+    """Messages that it was not told, because it was paused."""
+    breaker: Breaker = field(default_factory=Breaker)
+    rest_until: float = 0.0
+    """On the clock's `elapsed`."""
+
+    @property
+    def paused(self) -> bool:
+        """It kept raising, and has not succeeded since."""
+        return self.breaker.is_open
+
+
+class Dispatcher(Handlers[SyncHandler[M]]):
+    """Tells sync handlers in line. They must be tiny: whoever announces waits for them.
+
+    One that raises is logged and reported; one that keeps raising is paused, and what it misses is dropped.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[str] | None = None,
+        *,
+        on_failure: OnFailure | None = None,
+        on_dropped: OnDropped | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         super().__init__(events)
         self._on_failure = on_failure
+        self._on_dropped = on_dropped
+        self._clock = clock
+        self._troubles: dict[HandlerName, Trouble] = {}
 
     def register_handler(self, event: str, handler: SyncHandler[M]) -> None:
         """Have `handler` called with every message of `event`, given as `event` or `event.name`.
@@ -121,28 +157,62 @@ class Dispatcher(Handlers[SyncHandler[M]]):
             raise DeclarationError(f"the handler of {event!r} is async, and would never be awaited here")
         super().register_handler(event, handler)
 
+    def unregister_handler(self, event: str) -> SyncHandler[M] | None:
+        """Take back a registration; its handler, or None if there was none."""
+        self._troubles.pop(HandlerName.parse(event), None)
+        return super().unregister_handler(event)
+
+    def troubles(self) -> Mapping[HandlerName, Trouble]:
+        """The handlers that ever raised, and how they do."""
+        return self._troubles
+
     def dispatch(self, event: str, message: M, *, but_not: HandlerName | None = None) -> None:
-        """Call the handlers of the event, in the order of registration, all but `but_not`.
+        """Call the handlers of the event, in the order of registration, all but `but_not` and paused ones.
 
         One that raises is logged and reported to `on_failure`; the others are called all the same.
         """
         for name, handler in self.handlers_of(event):
             if name == but_not:
                 continue
+            trouble = self._troubles.get(name) if self._troubles else None
+            if trouble is not None and self._misses(name, trouble):
+                continue
             try:
                 handler(message)
             except (Exception, asyncio.CancelledError) as error:
                 # Nobody cancels a sync call: the cancellation is one that the handler looked at.
                 logger.exception("handler %s raised when told of %s", name, event)
-                self._report(name, error)
+                self._failed(name, error)
+            else:
+                if trouble is not None:
+                    trouble.breaker.succeeded()
 
-    def _report(self, name: HandlerName, error: BaseException) -> None:
-        if self._on_failure is None:
+    def _failed(self, name: HandlerName, error: BaseException) -> None:
+        if name not in self._handlers:
+            trouble = Trouble()  # it has just taken itself back
+        else:
+            trouble = self._troubles.setdefault(name, Trouble())
+        trouble.failures += 1
+        pause = trouble.breaker.failed()
+        if pause:
+            trouble.rest_until = self._clock.elapsed() + pause
+            logger.warning("handler %s is paused for %g s: it keeps failing", name, pause)
+        self._report(self._on_failure, name, error)
+
+    def _misses(self, name: HandlerName, trouble: Trouble) -> bool:
+        if not trouble.breaker.is_open or self._clock.elapsed() >= trouble.rest_until:
+            return False
+        trouble.dropped += 1
+        self._report(self._on_dropped, name)
+        return True
+
+    def _report(self, listener: Callable[..., None] | None, name: HandlerName, *error: BaseException) -> None:
+        if listener is None:
             return
         try:
-            self._on_failure(name.event, name.name, error)
+            listener(name.event, name.name, *error)
         except Exception:
-            logger.exception("the failure of handler %s could not be reported", name)
+            logger.exception("the trouble of handler %s could not be reported", name)
 
 
 class AsyncDispatcher(Handlers[AsyncHandler[M]]):

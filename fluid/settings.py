@@ -53,6 +53,8 @@ class TaskManagerConfig(BaseSettings):
     """Seconds a producer tries to reach the broker before `queue` raises."""
     loop_blocked_after: float = Field(default=0.25, gt=0)
     """Seconds after which a stalled event loop is called blocked."""
+    fleet_events: int = Field(default=0, ge=0, le=10_000_000)
+    """How many events the queue keeps for all to read (`fluid events`); 0: this process tells none."""
 
     def __init__(self, **values: Any) -> None:
         unknown = sorted(set(values) - set(type(self).model_fields))

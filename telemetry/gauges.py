@@ -97,6 +97,8 @@ class Gauges:
         yield Row(names.BROKER_UP, [((), float(self._snapshot is not None))])
         yield Row(names.SLOTS, [((), self._slots)])
         yield Row(names.SLOTS_BUSY, [((), self._busy)])
+        yield Row(names.FLEET_EVENTS_TOLD, [((), self._host.broker.fleet.told)])
+        yield Row(names.FLEET_EVENTS_DROPPED, [((), self._host.broker.fleet.dropped)])
         yield Row(names.BUILD, [((__version__,), 1)])
         yield Row(names.LOG_LINES_DROPPED, [((), dropped_lines())])
         for metric, values in self._handlers.items():
@@ -106,15 +108,24 @@ class Gauges:
 
     def _read_handlers(self) -> dict[names.Metric, dict[HandlerKey, float]]:
         statistics = {(one.event, one.handler): one for one in self._host.handler_statistics()}
+        troubles = {(key.event, key.name): one for key, one in self._host.dispatcher.troubles().items()}
+        every = [*self._sync_handlers(), *statistics]
+        failures, dropped, paused = (dict.fromkeys(every, 0.0) for _ in range(3))
+        # What an interceptor raised is known from events alone.
+        failures |= self._metrics.sync_failures | {key: one.failures for key, one in troubles.items()}
+        for key, trouble in troubles.items():
+            dropped[key], paused[key] = trouble.dropped, trouble.paused
         # A sync handler and an async one may have the same name.
-        failures = dict.fromkeys(self._sync_handlers(), 0.0) | self._metrics.sync_failures
         for key, one in statistics.items():
-            failures[key] = failures.get(key, 0.0) + one.failures
+            failures[key] += one.failures
+            dropped[key] += one.dropped
+            paused[key] = max(paused[key], one.paused)
         return {
             names.HANDLER_QUEUE: {key: one.queue_size for key, one in statistics.items()},
             names.HANDLER_HANDLED: {key: one.handled for key, one in statistics.items()},
-            names.HANDLER_DROPPED: {key: one.dropped for key, one in statistics.items()},
+            names.HANDLER_DROPPED: dropped,
             names.HANDLER_FAILURES: failures,
+            names.HANDLER_PAUSED: paused,
             names.HANDLER_SECONDS: {key: one.seconds for key, one in statistics.items()},
         }
 

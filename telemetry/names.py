@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
-from math import prod
 
 from fluid.scheduler import EVENTS, TaskPriority, TaskState
+from telemetry.metric import Kind as Kind
+from telemetry.metric import Label
+from telemetry.metric import Metric as Metric
+from telemetry.metric import Scope as Scope
 
 OTHER = "other"
 """The label value of what is in no closed set: a task that is not registered here, for one."""
@@ -24,57 +25,6 @@ RUN_SECONDS = (
 
 CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """For what should take milliseconds: calls to the broker, the loop, the snapshot of a scrape."""
-
-
-class Kind(StrEnum):
-    """What a metric is."""
-
-    counter = "counter"
-    gauge = "gauge"
-    histogram = "histogram"
-    info = "info"
-
-
-class Scope(StrEnum):
-    """Whose fact it is."""
-
-    process = "process"
-    """Of this process: `sum` over the fleet."""
-    scheduler = "scheduler"
-    """Of a `TaskScheduler` and its tasks with a schedule: `sum` counters, `max` timestamps."""
-    fleet = "fleet"
-    """Of the queue, the same at every consumer: `max by (queue, ...)`, never `sum`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A label and its closed set of values; an empty set is bounded by what is registered in the process."""
-
-    name: str
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Metric:
-    """A row of the catalogue. Durations are seconds, instants seconds since the epoch."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[Label, ...] = ()
-    buckets: tuple[float, ...] = ()
-    scope: Scope = Scope.process
-
-    @property
-    def unit(self) -> str:
-        """The base unit that the name ends with; empty for counts."""
-        return "seconds" if self.name.removesuffix("_total").endswith("_seconds") else ""
-
-    @property
-    def series(self) -> int:
-        """How many series it has for one value of each open label."""
-        per_child = len(self.buckets) + len(("+Inf", "sum", "count")) if self.kind is Kind.histogram else 1
-        return per_child * prod(len(label.values) or 1 for label in self.labels)
 
 
 def reasons_of(event: str) -> Label:
@@ -94,7 +44,7 @@ MOVE = Label(
     "move",
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
-        *("cancel", "replay", "hasten", "progress", "pause", "limit", "peek", "leave", "tidy", OTHER),
+        *("cancel", "replay", "hasten", "progress", "pause", "limit", "peek", "tell", "leave", "tidy", OTHER),
     ),
 )
 DROP_CAUSE = Label("cause", ("queue_full", "export_failed", "stopped"))
@@ -250,10 +200,20 @@ HANDLER_DROPPED = _counter(
 HANDLER_FAILURES = _counter(
     "fluid_handler_failures_total", "Events on which a handler raised or took too long.", EVENT, HANDLER
 )
+HANDLER_PAUSED = _gauge(
+    "fluid_handler_paused", "1 while a handler is left in peace because it kept failing.", EVENT, HANDLER
+)
 HANDLER_SECONDS = _counter("fluid_handler_seconds_total", "Spent in an async handler.", EVENT, HANDLER)
 LOG_LINES_DROPPED = _counter(
     "fluid_log_lines_dropped_total",
     "Lines that were not logged: whoever should read them does not, or has gone.",
+)
+FLEET_EVENTS_TOLD = _counter(
+    "fluid_fleet_events_told_total", "Events of this process that the queue's stream of events has taken."
+)
+FLEET_EVENTS_DROPPED = _counter(
+    "fluid_fleet_events_dropped_total",
+    "Events of this process that the queue's stream of events never got: too many waited for the broker.",
 )
 LOOP_LAG = _histogram(
     "fluid_loop_lag_seconds", "How late the event loop woke a sleeper.", buckets=CALL_SECONDS

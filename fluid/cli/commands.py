@@ -116,6 +116,34 @@ def status(target: SomeTarget = None, broker_url: BrokerUrl = None, as_json: AsJ
     return asking.status(target, broker_url=broker_url, as_json=as_json)
 
 
+def events(
+    target: SomeTarget = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show those that come, until Ctrl-C, instead.")
+    ] = False,
+    task: Annotated[str, typer.Option(metavar="TASK", help="Only events about runs of this task.")] = "",
+    event: Annotated[str, typer.Option(metavar="EVENT", help="Only this one, such as failure.")] = "",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most to show, without --follow.")] = 50,
+    broker_url: BrokerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show the newest events of the whole fleet.
+
+    Those are told by every process for which FLUID_FLEET_EVENTS is set. With --json, a line for each.
+    """
+    from fluid.cli import following
+
+    return following.events(
+        target,
+        follow=follow,
+        task=task,
+        event=event,
+        limit=limit,
+        broker_url=broker_url,
+        as_json=as_json,
+    )
+
+
 def cancel(run_id: RunId, target: TargetOption = None, broker_url: BrokerUrl = None) -> int:
     """End a run as aborted.
 
@@ -132,5 +160,6 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "exec": execute,
     "tasks": tasks,
     "status": status,
+    "events": events,
     "cancel": cancel,
 }

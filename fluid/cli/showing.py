@@ -48,6 +48,14 @@ def show_table(
         )
 
 
+def show_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """One row of a table that has no end, with columns of these widths, wider where they must be."""
+    padded = (
+        Text(cell.ljust(width), style=STYLES.get(cell, "")) for cell, width in zip(cells, widths, strict=True)
+    )
+    _print(Text("  ").join(padded))
+
+
 def show_facts(facts: Mapping[str, Cell]) -> None:
     """A line for each fact that there is; one of several lines follows its name, indented."""
     given = {name: text for name, fact in facts.items() if (text := _text(fact))}

@@ -8,6 +8,7 @@ from fluid.scheduler.broker import Books, Snapshot, TaskBroker
 from fluid.scheduler.consumer import TaskConsumer
 from fluid.scheduler.dispatchers import TaskDispatcher
 from fluid.scheduler.events import EVENTS, AsyncHandler, Event
+from fluid.scheduler.fleet import FleetEvent
 from fluid.scheduler.flows import chain, group
 from fluid.scheduler.interceptors import Interceptor
 from fluid.scheduler.manager import TaskManager
@@ -28,6 +29,7 @@ __all__ = [
     "AsyncHandler",
     "Books",
     "Event",
+    "FleetEvent",
     "Interceptor",
     "Plugin",
     "QueueOptions",

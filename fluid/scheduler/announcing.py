@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from fluid.clock import SYSTEM_CLOCK, Clock
-from fluid.dispatcher import HandlerName
+from fluid.dispatcher import EVERY_EVENT, HandlerName
 from fluid.scheduler.dispatchers import TaskDispatcher
 from fluid.scheduler.events import EVENTS, Event
 from fluid.scheduler.run import TaskRun
@@ -15,6 +15,8 @@ from fluid.workers import AsyncConsumer
 QUIET_SECONDS = 1.0
 """`handler_failed` and `handler_dropped` come at most once in so long for each handler."""
 
+_HEARS_OF_TROUBLE = (EVERY_EVENT, "handler_failed", "handler_dropped")
+
 
 class Announcer:
     """Tells events. A handler's trouble is an event too, which the handler in trouble is not told of."""
@@ -22,9 +24,12 @@ class Announcer:
     def __init__(self, *, stopping_grace_period: float, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._last_said: dict[tuple[str, HandlerName], float] = {}
-        self._unsaid: dict[tuple[str, HandlerName], int] = {}
+        self._unsaid: dict[tuple[str, HandlerName], tuple[int, dict[str, Any]]] = {}
+        """How much trouble is yet to be told, and what the newest of it was."""
         self._saying = False
-        self.dispatcher = TaskDispatcher(EVENTS, on_failure=self._sync_failed)
+        self.dispatcher = TaskDispatcher(
+            EVENTS, on_failure=self._sync_failed, on_dropped=self._dropped, clock=clock
+        )
         self.handlers: AsyncConsumer[Event] = AsyncConsumer(
             events=EVENTS,
             on_failed=self._async_failed,
@@ -52,38 +57,46 @@ class Announcer:
         self._say("handler_failed", HandlerName(event, handler), late=not self._saying, error=repr(error))
 
     def _async_failed(self, event: str, handler: str, error: BaseException, seconds: float) -> None:
-        self._say("handler_failed", HandlerName(event, handler), error=repr(error), seconds=seconds)
+        late = event not in _HEARS_OF_TROUBLE
+        self._say(
+            "handler_failed", HandlerName(event, handler), late=late, error=repr(error), seconds=seconds
+        )
 
     def _dropped(self, event: str, handler: str) -> None:
-        self._say("handler_dropped", HandlerName(event, handler))
+        self._say("handler_dropped", HandlerName(event, handler), late=not self._saying)
 
     def interceptor_failed(self, surrounded: str, interceptor: str, error: str) -> None:
         """Tell that an interceptor raised around what it was to surround."""
         self._say("handler_failed", HandlerName(surrounded, interceptor), late=True, error=error)
 
+    def say_the_rest(self) -> None:
+        """Tell now of all trouble that is yet to be told, so that no count is short."""
+        for what, handler in list(self._unsaid):
+            self._say_rest(what, handler)
+
     def _say(self, what: str, handler: HandlerName, *, late: bool = False, **facts: Any) -> None:
         """Tell of trouble, or count it until it may be told again: with the next one, or `late` by itself."""
         key = (what, handler)
         waiting = key in self._unsaid
-        self._unsaid[key] = self._unsaid.get(key, 0) + 1
+        count, _ = self._unsaid.get(key, (0, {}))
+        self._unsaid[key] = count + 1, facts
         quiet = self._last_said.get(key, -QUIET_SECONDS) + QUIET_SECONDS - self._clock.elapsed()
         if quiet <= 0:
-            self._say_now(what, handler, facts)
+            self._say_rest(what, handler)
         elif late and not waiting:
-            asyncio.get_running_loop().call_later(quiet, self._say_rest, what, handler, facts)
+            asyncio.get_running_loop().call_later(quiet, self._say_rest, what, handler)
 
-    def _say_rest(self, what: str, handler: HandlerName, facts: dict[str, Any]) -> None:
-        if (what, handler) in self._unsaid:
-            self._say_now(what, handler, facts)
-
-    def _say_now(self, what: str, handler: HandlerName, facts: dict[str, Any]) -> None:
+    def _say_rest(self, what: str, handler: HandlerName) -> None:
         key = (what, handler)
+        if key not in self._unsaid:
+            return
         self._last_said[key] = self._clock.elapsed()
-        facts = facts | {"event": handler.event, "handler": handler.name, "count": self._unsaid.pop(key)}
+        count, facts = self._unsaid.pop(key)
+        facts = facts | {"event": handler.event, "handler": handler.name, "count": count}
         told = Event(name=what, facts=facts)
         before, self._saying = self._saying, True
         try:
             self.dispatcher.dispatch(what, told, but_not=handler)
+            self.handlers.dispatch(what, told, but_not=handler)
         finally:
             self._saying = before
-        self.handlers.dispatch(what, told, but_not=handler)

@@ -7,8 +7,9 @@ broker's own clock; durations are seconds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from fluid.scheduler.moves import (
@@ -114,10 +115,61 @@ class BrokerListeners:
     """Empty but in tests, where a broker faints on command."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the fleet's stream of events holds at one place."""
+
+    id: str
+    """The place; what comes after it is read with `after=id`."""
+    event: bytes
+    missed: int
+    """How many were told between the one read before and this one, and are not kept any more."""
+
+
+class FleetStream(ABC):
+    """The queue's stream of events, which keeps the newest: every process tells, and anybody may read."""
+
+    keep: int = 1
+    """How many events the stream keeps, or some more."""
+    told: int = 0
+    """Events of this process that are in the stream, or were."""
+    dropped: int = 0
+    """Events of this process that never came into it: too many waited."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Events on their way."""
+
+    @abstractmethod
+    def put(self, event: bytes) -> None:
+        """Send an event on its way: it goes along with the next call that queues or settles, or by `tell`.
+
+        Only so many wait; then the oldest is dropped.
+        """
+
+    @abstractmethod
+    async def tell(self, deadline: float) -> None:
+        """Into the stream with all that waits, now; retried until `deadline` (elapsed seconds).
+
+        Raises `BrokerUnavailableError`; what could not be told goes on waiting.
+        """
+
+    @abstractmethod
+    def read(self, after: str | datetime | None, *, follow: bool) -> AsyncGenerator[Told]:
+        """What comes after a place or an instant, the oldest first, over a connection of its own.
+
+        With `follow` it waits for more and never ends, and a lost connection is made again; None is now.
+        Without, it ends with the newest, and raises `BrokerUnavailableError`; None is all that is kept.
+        """
+
+
 class TaskBroker(ABC):
     """Where runs are kept."""
 
     listeners: BrokerListeners
+    fleet: FleetStream
+    """The events of the fleet."""
 
     @property
     @abstractmethod

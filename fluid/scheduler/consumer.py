@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +13,7 @@ from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.broker import ConsumerInfo, TaskBroker
 from fluid.scheduler.claiming import Claiming
 from fluid.scheduler.execution import Execution, Finished
+from fluid.scheduler.host import new_name_in_fleet
 from fluid.scheduler.keeper import Keeper
 from fluid.scheduler.manager import TaskManager
 from fluid.scheduler.settling import Settling
@@ -108,13 +106,12 @@ class TaskConsumer(TaskManager):
 
     def __init__(self, *, config: TaskManagerConfig | None = None, name: str = "", **settings: Any) -> None:
         super().__init__(config=config, name=name, **settings)
-        self._consumer_name = _new_name()
         lease = self._config.lease_seconds
         self._slots = Slots(self._config.max_concurrent_tasks)
         self._keeper = Keeper(
             broker=self._broker,
             lease=lease,
-            consumer=lambda: self._consumer_name,
+            consumer=lambda: self._name_in_fleet,
             about=self._about,
             limit_of=self._limit_of,
         )
@@ -122,7 +119,7 @@ class TaskConsumer(TaskManager):
             broker=self._broker,
             registry=self._registry,
             announcer=self._announcer,
-            consumer=lambda: self._consumer_name,
+            consumer=lambda: self._name_in_fleet,
             result_ttl=self._config.result_ttl,
             failure_ttl=self._config.failure_ttl,
             on_settled=self._keeper.let_go,
@@ -142,7 +139,7 @@ class TaskConsumer(TaskManager):
             ),
             registry=self._registry,
             door=self,
-            consumer=lambda: self._consumer_name,
+            consumer=lambda: self._name_in_fleet,
             lease=lease,
             announce=self._announcer.announce,
             see_accepted=inspector.see_accepted,
@@ -162,7 +159,7 @@ class TaskConsumer(TaskManager):
             self._settling,
             Bodies(self._slots, self._config.stopping_grace_period),
             self._claiming,
-            Farewell(broker=self._broker, announcer=self._announcer, consumer=lambda: self._consumer_name),
+            Farewell(broker=self._broker, announcer=self._announcer, consumer=lambda: self._name_in_fleet),
         )
 
     @property
@@ -173,7 +170,7 @@ class TaskConsumer(TaskManager):
     @property
     def consumer_name(self) -> str:
         """What the broker knows this consumer by; another one in every life."""
-        return self._consumer_name
+        return self._name_in_fleet
 
     @property
     def claiming(self) -> bool:
@@ -192,14 +189,14 @@ class TaskConsumer(TaskManager):
     async def on_startup(self) -> None:
         """Take a new name, so that nothing of an earlier life is taken for this one's."""
         await super().on_startup()
-        self._consumer_name = _new_name()
+        self._name_in_fleet = new_name_in_fleet()
         self._broker.hear_cancellations()
 
     async def status(self) -> dict[str, object]:
         """What this consumer is and does, and the status of each of its workers."""
         return {
             "type": self.type,
-            "consumer": self._consumer_name,
+            "consumer": self._name_in_fleet,
             "state": str(self.state),
             "queue": self._broker.queue,
             "broker": {"url": self._broker.url, "up": self._broker.up},
@@ -242,13 +239,9 @@ class TaskConsumer(TaskManager):
 
     def _about(self) -> ConsumerInfo:
         return ConsumerInfo(
-            name=self._consumer_name,
+            name=self._name_in_fleet,
             slots=self._slots.count,
             busy=self._slots.busy,
             version=fluid.__version__,
             tasks=tuple(self._registry),
         )
-
-
-def _new_name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

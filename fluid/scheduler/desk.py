@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,15 +17,19 @@ from fluid.errors import (
     RunDeadError,
     RunError,
     RunFailedError,
+    UnknownEventError,
     UnknownRunError,
 )
 from fluid.scheduler.codec import decode_outcome, decode_result
+from fluid.scheduler.events import EVENTS
+from fluid.scheduler.fleet import FleetEvent, fleet_events
 from fluid.scheduler.history import add_outcome, evidence, run_of_record
 from fluid.scheduler.host import Host
 from fluid.scheduler.moves import RunRecord
 from fluid.scheduler.options import QueueOptions
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
+from fluid.scheduler.task import Task
 
 _ENDED_BADLY = {
     TaskState.failure: RunFailedError,
@@ -66,6 +71,27 @@ class Desk(Host):
         """
         records = await self._broker.list_runs(state, task=task, reason=reason, limit=limit, offset=offset)
         return [run_of_record(record, self) for record in records]
+
+    def events(
+        self,
+        *,
+        task: str | Task = "",
+        event: str = "",
+        since: str | datetime | None = None,
+        follow: bool = True,
+    ) -> AsyncGenerator[FleetEvent]:
+        """What the fleet tells, by every process that is set to (`fleet_events`): `async for event in ...`.
+
+        It begins with what comes now; with `since`, after an event (its `id`) or an instant, as far back as
+        is kept. Without `follow` it ends with the newest. Reading holds nobody up: who falls behind what the
+        queue keeps is told how many were `missed`. A lost connection is made again.
+
+        Raises `UnknownEventError`.
+        """
+        if event and event not in EVENTS:
+            raise UnknownEventError(f"no event {event!r} is ever announced: there are {', '.join(EVENTS)}")
+        name = task if isinstance(task, str) else task.name
+        return fleet_events(self._broker.fleet, since, task=name, event=event, follow=follow)
 
     async def pause(self) -> None:
         """Pause the queue: its runs stay ready, and nothing is claimed until `resume`."""

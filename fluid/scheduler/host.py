@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import entry_points
 from inspect import isawaitable
@@ -15,6 +18,7 @@ from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.dispatchers import TaskDispatcher
 from fluid.scheduler.events import AsyncHandler
+from fluid.scheduler.fleet import FleetTeller
 from fluid.scheduler.interceptors import Interceptors
 from fluid.scheduler.invoking import Invoker
 from fluid.scheduler.registry import TaskRegistry
@@ -38,6 +42,7 @@ class Host(Workers):
         super().__init__(
             name=name or self.type, stopping_grace_period=self._config.stopping_grace_period + FLUSH_SECONDS
         )
+        self._name_in_fleet = new_name_in_fleet()
         self._registry = TaskRegistry()
         self._broker: TaskBroker = RedisBroker(
             self._config.broker_url,
@@ -52,6 +57,7 @@ class Host(Workers):
         self._broker.listeners.lost.append(self._broker_lost)
         self._broker.listeners.recovered.append(self._broker_recovered)
         self.add_workers(self._announcer.handlers)
+        self._fleet = self._fleet_teller() if self._config.fleet_events else None
 
     # -- what it is ------------------------------------------------------------------------
 
@@ -140,17 +146,31 @@ class Host(Workers):
         """Detach plugins and close connections; one step that fails keeps no other from being taken."""
         plugins, self._plugins = self._plugins, []
         await _each_of(
+            self._announcer.say_the_rest,
             *(plugin.detach for plugin in reversed(plugins)),
             self._invoker.close,
             super().on_shutdown,
+            *([] if self._fleet is None else [self._fleet.finish]),
             self._broker.close,
         )
+
+    def _fleet_teller(self) -> FleetTeller:
+        self._broker.fleet.keep = self._config.fleet_events
+        teller = FleetTeller(self._broker.fleet, lambda: self._name_in_fleet)
+        self._announcer.dispatcher.register_handler("*.fleet", teller)
+        self.add_workers(teller)
+        return teller
 
     def _broker_lost(self, error: str) -> None:
         self._announcer.announce("broker_lost", facts={"error": error})
 
     def _broker_recovered(self, seconds: float) -> None:
         self._announcer.announce("broker_recovered", facts={"seconds": seconds})
+
+
+def new_name_in_fleet() -> str:
+    """What the fleet will know this process by."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 async def _each_of(*steps: Callable[[], Awaitable[None] | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from fluid.breaker import FAILURES_BEFORE_PAUSE, PAUSE, Backoff
 from fluid.clock import SYSTEM_CLOCK, Clock
 from fluid.dispatcher import AsyncDispatcher, AsyncHandler, HandlerName
 from fluid.workers.group import Workers
@@ -16,19 +17,17 @@ from fluid.workers.handler_worker import (
     OnFailed,
     OnHandled,
 )
-from fluid.workers.waiting import Backoff
 
 M = TypeVar("M")
-
-PAUSE = Backoff(first=1.0, longest=60.0)
 
 
 class AsyncConsumer(Workers, AsyncDispatcher[M]):
     """Every handler has a bounded queue and a worker of its own, so a slow or hanging one harms only itself.
 
     When a queue is full its oldest message is dropped. A handler that raises or takes too long is logged and
-    counted; one that keeps failing is paused. On shutdown, what is queued is still delivered within the grace
-    period, and the rest is dropped.
+    counted; one that keeps failing is paused, while what it is sent goes on waiting. On shutdown, what is
+    queued is still delivered within the grace period (to a paused handler, if it takes the first), and the
+    rest is dropped.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class AsyncConsumer(Workers, AsyncDispatcher[M]):
         events: Iterable[str] | None = None,
         max_size: int = 1000,
         timeout: float = 30.0,
-        failures_before_pause: int = 5,
+        failures_before_pause: int = FAILURES_BEFORE_PAUSE,
         pause: Backoff = PAUSE,
         on_handled: OnHandled | None = None,
         on_failed: OnFailed | None = None,

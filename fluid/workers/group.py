@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TypeVar
 
+from fluid.breaker import Backoff
 from fluid.clock import SYSTEM_CLOCK, Clock
 from fluid.errors import WorkerError
 from fluid.workers.callbacks import Callback, Callbacks, LaterCall
 from fluid.workers.supervisor import Supervisor
-from fluid.workers.waiting import Backoff, any_of
+from fluid.workers.waiting import any_of
 from fluid.workers.worker import Worker
 
 T = TypeVar("T")

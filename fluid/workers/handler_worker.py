@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from fluid.breaker import Backoff, Breaker
 from fluid.clock import Clock
 from fluid.dispatcher import AsyncHandler, HandlerName
 from fluid.workers.queue import QueueConsumer
-from fluid.workers.waiting import Backoff, being_cancelled
+from fluid.workers.waiting import being_cancelled
 
 M = TypeVar("M")
 
@@ -39,6 +40,8 @@ class HandlerStatistics:
     """Seconds spent in the handler."""
     in_hand: int = 0
     """1 while the handler is called, else 0."""
+    paused: bool = False
+    """It kept failing, and has not succeeded since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,7 @@ class HandlerWorker(QueueConsumer[M]):
         self._closed = False
         self._handled = 0
         self._failures = 0
-        self._failures_in_a_row = 0
+        self._breaker = Breaker(delivery.failures_before_pause, delivery.pause)
         self._seconds = 0.0
         self._in_hand = 0
 
@@ -101,9 +104,12 @@ class HandlerWorker(QueueConsumer[M]):
     async def run(self) -> None:
         """Deliver until asked to stop and nothing is left."""
         while (message := await self.get_message()) is not None:
-            await self._deliver(message)
+            pause = await self._deliver(message)
+            if self._breaker.is_open and self.is_stopping():
+                # what has failed so often, and now once more, must not hold up the stop
+                self.close()
             # Neither taking a message nor handling it need ever suspend: this lets the producers have a turn.
-            await self.wait_for_stop(self._pause())
+            await self.wait_for_stop(pause)
 
     def on_dropped(self, message: M) -> None:  # noqa: ARG002 - only that it was dropped is told
         """Tell that a message was dropped."""
@@ -120,11 +126,14 @@ class HandlerWorker(QueueConsumer[M]):
             failures=self._failures,
             seconds=self._seconds,
             in_hand=self._in_hand,
+            paused=self._breaker.is_open,
         )
 
-    async def _deliver(self, message: M) -> None:
+    async def _deliver(self, message: M) -> float:
+        """Call the handler; the seconds to leave it in peace for afterwards."""
         began = self._delivery.clock.elapsed()
-        limit = asyncio.timeout(self._delivery.timeout)
+        timeout = self._delivery.timeout
+        limit = asyncio.timeout(timeout)
         error: BaseException | None = None
         self._in_hand = 1
         try:
@@ -136,31 +145,28 @@ class HandlerWorker(QueueConsumer[M]):
                 raise
             error = cancelled
         except Exception as raised:  # noqa: BLE001 - it is logged and counted
-            late = TimeoutError(f"took longer than {self._delivery.timeout:g} s")
-            error = late if limit.expired() else raised
+            error = None if limit.expired() else raised
         finally:
             self._in_hand = 0
-        self._account(error, self._delivery.clock.elapsed() - began)
+        seconds = self._delivery.clock.elapsed() - began
+        # one that keeps the loop to itself cannot be cancelled in time, so the clock has the last word
+        if error is None and (limit.expired() or seconds > timeout):
+            error = TimeoutError(f"took longer than {timeout:g} s")
+        return self._account(error, seconds)
 
-    def _account(self, error: BaseException | None, seconds: float) -> None:
+    def _account(self, error: BaseException | None, seconds: float) -> float:
         self._seconds += seconds
         if error is None:
             self._handled += 1
-            self._failures_in_a_row = 0
+            self._breaker.succeeded()
             self._tell(self._delivery.on_handled, *self._registered, seconds)
-            return
+            return 0.0
         self._failures += 1
-        self._failures_in_a_row += 1
         logger.error("handler %s raised %r", self._registered, error, exc_info=error)
         self._tell(self._delivery.on_failed, *self._registered, error, seconds)
-
-    def _pause(self) -> float:
-        """Seconds to leave the handler in peace after the last call."""
-        beyond = self._failures_in_a_row - self._delivery.failures_before_pause
-        if beyond < 0:
-            return 0.0
-        pause = self._delivery.pause.seconds(beyond + 1)
-        logger.warning("handler %s is paused for %g s: it keeps failing", self._registered, pause)
+        pause = self._breaker.failed()
+        if pause:
+            logger.warning("handler %s is paused for %g s: it keeps failing", self._registered, pause)
         return pause
 
     def _tell(self, listener: Callable[..., None] | None, *facts: object) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from fluid.breaker import Backoff
 from fluid.clock import Clock
-from fluid.workers.waiting import Backoff, set_within
+from fluid.workers.waiting import set_within
 from fluid.workers.worker import Worker
 
 logger = logging.getLogger("fluid")

@@ -1,9 +1,8 @@
-"""How workers wait: for events, never by looking again and again; and longer after each failure."""
+"""How workers wait: for events, never by looking again and again."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 
 async def any_of(*events: asyncio.Event) -> None:
@@ -44,15 +43,3 @@ def being_cancelled() -> bool:
     """Whether somebody cancels the current task, rather than something that it waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Seconds to wait after failures in a row: `first`, doubling, never more than `longest`."""
-
-    first: float
-    longest: float
-
-    def seconds(self, failures: int) -> float:
-        """The wait after this many failures in a row, at least one."""
-        return min(self.longest, self.first * 2.0 ** min(failures - 1, 64))

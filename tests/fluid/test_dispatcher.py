@@ -10,6 +10,7 @@ import pytest
 
 from fluid.dispatcher import AsyncDispatcher, Dispatcher, HandlerName
 from fluid.errors import DeclarationError, DuplicateHandlerError, UnknownEventError
+from fluid.testing import ManualClock
 
 Heard = list[tuple[str, str]]
 
@@ -204,3 +205,77 @@ def test_async_handlers_are_registered_by_the_same_rules() -> None:
         dispatcher.register_handler("ende", handler)
     assert dispatcher.unregister_handler("end.x") is handler
     assert not dispatcher.wants("end")
+
+
+# -- one that keeps raising ----------------------------------------------------------------
+
+
+class Moody:
+    """A handler that raises while it is in a bad mood."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.good = False
+
+    def __call__(self, message: str) -> None:
+        self.told.append(message)
+        if not self.good:
+            raise ValueError("out of ink")
+
+
+def flood(dispatcher: Dispatcher[str], count: int) -> None:
+    for number in range(count):
+        dispatcher.dispatch("end", str(number))
+
+
+def test_a_handler_that_keeps_raising_is_paused_and_what_it_misses_is_counted() -> None:
+    clock, moody, dropped, heard = ManualClock(), Moody(), list[tuple[str, str]](), Heard()
+    dispatcher = Dispatcher[str](on_dropped=lambda *handler: dropped.append(handler), clock=clock)
+    dispatcher.register_handler("end.moody", moody)
+    dispatcher.register_handler("end.other", hearing(heard, "other"))
+    flood(dispatcher, 100)
+    assert (len(moody.told), len(heard)) == (5, 100)
+    (trouble,) = dispatcher.troubles().values()
+    assert (trouble.failures, trouble.dropped, trouble.paused) == (5, 95, True)
+    assert dropped == [("end", "moody")] * 95
+
+
+def test_a_paused_handler_is_tried_after_longer_and_longer_pauses_and_comes_back() -> None:
+    clock, moody = ManualClock(), Moody()
+    dispatcher = Dispatcher[str](clock=clock)
+    dispatcher.register_handler("end", moody)
+    flood(dispatcher, 6)
+    clock.advance(1.0)
+    flood(dispatcher, 10)
+    assert len(moody.told) == 6, "one call tells whether to go on"
+    clock.advance(1.5)
+    flood(dispatcher, 10)
+    assert len(moody.told) == 6, "the second pause is longer"
+    clock.advance(0.5)
+    moody.good = True
+    flood(dispatcher, 10)
+    assert len(moody.told) == 16
+    (trouble,) = dispatcher.troubles().values()
+    assert not trouble.paused
+
+
+def test_one_success_of_a_sync_handler_forgives_the_failures_before() -> None:
+    moody = Moody()
+    dispatcher = Dispatcher[str](clock=ManualClock())
+    dispatcher.register_handler("end", moody)
+    for number in range(20):
+        moody.good = number % 4 == 3
+        dispatcher.dispatch("end", str(number))
+    assert len(moody.told) == 20
+
+
+def test_a_handler_that_is_registered_anew_begins_with_a_clean_slate() -> None:
+    moody = Moody()
+    dispatcher = Dispatcher[str](clock=ManualClock())
+    dispatcher.register_handler("end", moody)
+    flood(dispatcher, 6)
+    dispatcher.unregister_handler("end")
+    assert not dispatcher.troubles()
+    dispatcher.register_handler("end", moody)
+    flood(dispatcher, 1)
+    assert len(moody.told) == 6

@@ -18,6 +18,7 @@ PROMISE = {
         "AsyncHandler",
         "Books",
         "Event",
+        "FleetEvent",
         "Interceptor",
         "Plugin",
         "QueueOptions",

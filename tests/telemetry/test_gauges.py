@@ -21,6 +21,7 @@ from fluid.scheduler import (
 from fluid.testing import Recorder
 from telemetry import Telemetry, gauges, names
 from telemetry.names import CATALOGUE, Scope
+from tests.telemetry.conftest import TASKS
 from tests.telemetry.scraping import scrape
 
 FLEET = [row for row in CATALOGUE if row.scope is Scope.fleet]
@@ -199,3 +200,37 @@ async def test_what_becomes_of_events_is_told_by_handler(
     assert seen.value(names.HANDLER_DROPPED, handler="listen") == 0
     assert seen.value(names.HANDLER_QUEUE, handler="listen") == 0
     assert seen.value(names.HANDLER_SECONDS, handler="listen") > 0
+
+
+async def test_a_paused_handler_is_told_of_and_what_it_misses_is_counted(
+    consumer: TaskConsumer, telemetry: Telemetry
+) -> None:
+    def raise_in_line(event: Event) -> None:
+        raise ValueError("no")
+
+    consumer.dispatcher.register_handler("queue.in_line", raise_in_line)
+    in_line = {"event": "queue", "handler": "in_line"}
+    seen = await scrape(telemetry)
+    assert seen.value(names.HANDLER_PAUSED, **in_line) == seen.value(names.HANDLER_DROPPED, **in_line) == 0
+    await consumer.queue_many("greet", [{}] * 20)
+    seen = await scrape(telemetry)
+    assert seen.value(names.HANDLER_PAUSED, **in_line) == 1
+    assert seen.value(names.HANDLER_FAILURES, **in_line) == 5
+    assert seen.value(names.HANDLER_DROPPED, **in_line) == 15
+
+
+async def test_events_for_the_fleet_are_counted(queue_url: str) -> None:
+    manager = TaskManager(broker_url=queue_url, fleet_events=1000)
+    telemetry = Telemetry()
+    telemetry.attach(manager)
+    assert (await scrape(telemetry)).value(names.FLEET_EVENTS_TOLD) == 0
+    manager.register_from_dict(TASKS)
+    async with manager:
+        heard = Recorder(manager)
+        await manager.queue("greet")
+        await heard.wait_for("queued")
+    # what was left was told at the stop
+    seen = await scrape(telemetry)
+    await manager.broker.close()
+    assert seen.value(names.FLEET_EVENTS_TOLD) == len(heard.events) == 2
+    assert seen.value(names.FLEET_EVENTS_DROPPED) == 0

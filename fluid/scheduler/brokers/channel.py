@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
@@ -71,6 +71,16 @@ class MissingStreamError(BrokerError):
     """The streams or their groups have gone: the server lost its data."""
 
 
+class Rider(Protocol):
+    """Has something to send along, behind a call; what becomes of that is no concern of the call's."""
+
+    def board(self) -> Sequence[Word] | None:
+        """One command; None when there is nothing to send along."""
+
+    def leave(self, answer: Any) -> None:
+        """The answer to the command, perhaps an error; None when it may not have arrived."""
+
+
 class Channel:
     """A connection that is made when it is needed, used by one call at a time."""
 
@@ -83,17 +93,19 @@ class Channel:
         """The broker is lost, as another channel or an answer told: the next call makes a new connection."""
         self.client_id = 0
         """The server's id of this connection, once asked for; by it another one can end its wait."""
+        self.rider: Rider | None = None
+        """Goes along with every call."""
 
     async def call(self, *words: Word, timeout: float = ANSWER_SECONDS) -> Any:
         """One command and its answer."""
-        return (await self._exchange([words], timeout))[0]
+        return await self._ride([words], timeout)
 
     async def script(
         self, script: Script, words: Sequence[Word], *before: Sequence[Word], timeout: float = ANSWER_SECONDS
     ) -> Any:
         """A script's answer, after commands that go `before` it; `words` are its `command(...)`."""
         try:
-            return (await self._exchange([*before, words], timeout))[-1]
+            return await self._ride([*before, words], timeout)
         except NoScriptError:
             return (await self._exchange([("EVAL", script.source, *words[2:])], timeout))[0]
 
@@ -114,7 +126,22 @@ class Channel:
             await self.close()
         self._turn = asyncio.Lock()
 
-    async def _exchange(self, commands: Sequence[Sequence[Word]], timeout: float) -> list[Any]:
+    async def _ride(self, commands: Sequence[Sequence[Word]], timeout: float) -> Any:
+        """The answer to the last command; the rider comes behind it."""
+        luggage = self.rider.board() if self.rider else None
+        if self.rider is None or luggage is None:
+            return (await self._exchange(commands, timeout))[-1]
+        answer = None
+        try:
+            *answers, answer = await self._exchange([*commands, luggage], timeout, judged=len(commands))
+            return answers[-1]
+        finally:
+            self.rider.leave(answer)
+
+    async def _exchange(
+        self, commands: Sequence[Sequence[Word]], timeout: float, *, judged: int | None = None
+    ) -> list[Any]:
+        """The answers; an error among the first `judged` (None: any) is raised."""
         sent = False
         try:
             # the wait for those who came before counts: behind a silent peer nobody waits for all of them;
@@ -125,7 +152,7 @@ class Channel:
                 answers = await self._converse(connection, commands)
         except (RedisError, OSError) as error:
             raise LostError(_words(error), sent=sent) from error
-        for answer in answers:
+        for answer in answers[:judged]:
             if isinstance(answer, Exception):
                 self._judge(answer)
         return answers

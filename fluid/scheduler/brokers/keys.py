@@ -27,6 +27,8 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:run:<id>                  hash, the record of one run: where it is (`at`), its entry, its
                                   fields while it is in no stream, its outcome; expires when final
     {q}:done                      pub/sub channel of run ids that ended while somebody waited
+    {q}:events                    stream of what processes told, capped; an id is `<instant>-<how many ever>`
+    {q}:told:<teller>             string, the number of the last event that a process told; expires
 
 Instants are milliseconds since the epoch by the broker's clock.
 """
@@ -61,10 +63,11 @@ _SINGLE = (
     "schedules",
     "upkeep",
     "done",
+    "events",
 )
 
 
-_BEGINNINGS = ("run", "running", "rate", "flush", "settled")
+_BEGINNINGS = ("run", "running", "rate", "flush", "settled", "told")
 
 
 class Keys:

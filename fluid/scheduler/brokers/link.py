@@ -58,6 +58,10 @@ class Link:
         self._channels.append(channel)
         return channel
 
+    def channel_apart(self) -> Channel:
+        """A channel whose losses say nothing of the link, and that its owner closes."""
+        return Channel(self.connecting.connect, lambda: None)
+
     def _connected(self) -> None:
         # one channel's new connection says nothing of the link as a whole
         if self._connected_at is None:

@@ -13,6 +13,7 @@ from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.calls import LOOK_SECONDS, Calls, new_nonce
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError, Word
+from fluid.scheduler.brokers.fleet_stream import RedisFleetStream
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
@@ -82,6 +83,7 @@ class RedisBroker(TaskBroker):
         self._claiming = self._link.channel()
         self._settling = self._link.channel()
         self._queueing = self._link.channel()
+        self.fleet = self._settling.rider = self._queueing.rider = RedisFleetStream(self._keys, self._link)
         self._calls = Calls(self._link, self._keys)
         self._asking = self._calls.asking
         self._limits: list[Word] = []

@@ -223,6 +223,7 @@ PAUSE = Script("pause", ("bell", "claims"), ("on",))
 PEEK = Script("peek", ("run",), (), ("id",), flags=ONLY_READS)
 PROGRESS = Script("progress", ("run",), ("id", "report"))
 STOP_CLAIMING = Script("stop_claiming", ("claims",), ("consumer",))
+TELL = Script("tell", ("events", "told"), ("teller", "keep", "first"), ("event",))
 LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
 TIDY = Script(
     "tidy",
@@ -248,6 +249,7 @@ SCRIPTS = (
     PEEK,
     PROGRESS,
     STOP_CLAIMING,
+    TELL,
     LEAVE,
     TIDY,
 )

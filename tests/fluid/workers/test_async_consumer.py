@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from fluid.breaker import Backoff
 from fluid.dispatcher import HandlerName
 from fluid.errors import DuplicateHandlerError, UnknownEventError
 from fluid.testing import ManualClock
 from fluid.workers import AsyncConsumer, Workers
 from fluid.workers.handler_worker import HandlerStatistics, HandlerWorker
-from fluid.workers.waiting import Backoff
 from tests.fluid.workers.people import Diary
 
 
@@ -385,6 +385,50 @@ async def test_a_stop_ends_the_pause_and_delivers_what_waits() -> None:
         handler.mended = True
         consumer.dispatch("end", "good")
     assert handler.diary.entries == ["bad", "good"]
+
+
+async def test_a_handler_is_told_of_as_paused_until_it_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses, handler = Pauses(monkeypatch), Broken()
+    consumer = AsyncConsumer[str](failures_before_pause=2)
+    consumer.register_handler("end", handler)
+    async with consumer:
+        consumer.dispatch("end", "1")
+        await handler.diary.wait_for("1")
+        assert not only(consumer).paused
+        consumer.dispatch("end", "2")
+        await pauses.diary.wait_for("paused")
+        assert only(consumer).paused
+        handler.mended = True
+        consumer.dispatch("end", "3")
+        pauses.let_go()
+        await handler.diary.wait_for("3")
+    assert not only(consumer).paused
+
+
+async def test_a_paused_handler_that_fails_once_more_does_not_hold_up_the_stop() -> None:
+    handler = Broken()
+    consumer = AsyncConsumer[str](failures_before_pause=2, pause=Backoff(first=3600.0, longest=3600.0))
+    consumer.register_handler("end", handler)
+    async with consumer:
+        for number in range(100):
+            consumer.dispatch("end", str(number))
+        await handler.diary.wait_for("1")
+    assert len(handler.diary.entries) == 3
+    assert (only(consumer).failures, only(consumer).dropped, only(consumer).queue_size) == (3, 97, 0)
+
+
+async def test_a_handler_that_keeps_the_loop_to_itself_for_too_long_has_failed_all_the_same() -> None:
+    clock, failed = ManualClock(), list[BaseException]()
+
+    async def blocking(message: str) -> None:
+        clock.advance(31.0)
+
+    consumer = AsyncConsumer[str](clock=clock, on_failed=lambda *failure: failed.append(failure[2]))
+    consumer.register_handler("end", blocking)
+    async with consumer:
+        consumer.dispatch("end", "1")
+    assert [str(error) for error in failed] == ["took longer than 30 s"]
+    assert (only(consumer).failures, only(consumer).handled) == (1, 0)
 
 
 # -- stopping ------------------------------------------------------------------------------

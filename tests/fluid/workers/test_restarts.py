@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from fluid.breaker import Backoff
 from fluid.testing import ManualClock
 from fluid.workers import Workers
 from fluid.workers import supervisor as supervising
-from fluid.workers.waiting import Backoff
 from tests.fluid.workers.people import Diary, Diligent, Failing, Unstartable
 
 

@@ -352,6 +352,15 @@ async def stopping(desk: Desk, tried: RedisBroker) -> Any:
     return ids(await desk.take(1))
 
 
+@story(scripts.TELL)
+async def telling(desk: Desk, tried: RedisBroker) -> Any:
+    for event in (b"a", b"b", b"c"):
+        # the first one brings the script along, the next one names it
+        tried.fleet.put(event)
+        await tried.fleet.tell(soon())
+    return [told.event async for told in desk.broker.fleet.read(None, follow=False)]
+
+
 @story(scripts.LEAVE)
 async def leaving(desk: Desk, tried: RedisBroker) -> Any:
     desk.renew()
