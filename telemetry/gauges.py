@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 
 from fluid import __version__
@@ -99,12 +99,27 @@ class Gauges:
         yield Row(names.SLOTS_BUSY, [((), self._busy)])
         yield Row(names.FLEET_EVENTS_TOLD, [((), self._host.broker.fleet.told)])
         yield Row(names.FLEET_EVENTS_DROPPED, [((), self._host.broker.fleet.dropped)])
+        yield from self._broker_rows()
         yield Row(names.BUILD, [((__version__,), 1)])
         yield Row(names.LOG_LINES_DROPPED, [((), dropped_lines())])
         for metric, values in self._handlers.items():
             yield Row(metric, list(values.items()))
         if self._snapshot is not None:
             yield from _rows_of(self._snapshot)
+            yield Row(names.TASK_PAUSED, _paused(self._snapshot, self._metrics.task_labels))
+
+    def _broker_rows(self) -> Iterator[Row]:
+        """The server, by this consumer's last look at it."""
+        host = self._host if isinstance(self._host, TaskConsumer) else None
+        report = host.broker_report if host else None
+        dangers = host.broker_dangers if host else frozenset()
+        yield Row(names.BROKER_UNSAFE, _marked(names.BROKER_UNSAFE, dangers))
+        yield Row(
+            names.BROKER_DURABILITY, _marked(names.BROKER_DURABILITY, {report.durability} if report else ())
+        )
+        yield Row(names.BROKER_MEMORY_USED, [((), report.memory_used if report else 0)])
+        yield Row(names.BROKER_MEMORY_LIMIT, [((), report.memory_limit if report else 0)])
+        yield Row(names.BROKER_CLOCK_OFFSET, [((), report.clock_offset if report else 0.0)])
 
     def _read_handlers(self) -> dict[names.Metric, dict[HandlerKey, float]]:
         statistics = {(one.event, one.handler): one for one in self._host.handler_statistics()}
@@ -133,6 +148,17 @@ class Gauges:
         for event in EVENTS:
             for registered, _ in self._host.dispatcher.handlers_of(event):
                 yield registered.event, registered.name
+
+
+def _marked(metric: names.Metric, there: Collection[str]) -> list[tuple[tuple[str, ...], Child]]:
+    """1 for each value of its label that is there, else 0."""
+    return [((value,), float(value in there)) for value in metric.labels[0].values]
+
+
+def _paused(snapshot: Snapshot, labels: Sequence[str]) -> list[tuple[tuple[str, ...], Child]]:
+    """1 for each task that is paused; those without series of their own are `other`."""
+    there = {task if task in labels else names.OTHER for task in snapshot.paused_tasks}
+    return [((label,), float(label in there)) for label in labels]
 
 
 def _rows_of(snapshot: Snapshot) -> Iterator[Row]:

@@ -61,6 +61,7 @@ class ProcessSeries(Block):
         super().__init__()
         self.commands = self.distributions(names.BROKER_COMMANDS)
         self.errors = self.counts(names.BROKER_ERRORS)
+        self.rewound = self.counts(names.BROKER_REWOUND)
         self.loop_lag = self.distributions(names.LOOP_LAG)[""]
         self.snapshot_seconds = self.distributions(names.SNAPSHOT_SECONDS)[""]
         self.snapshot_errors = self.counts(names.SNAPSHOT_ERRORS)
@@ -107,6 +108,7 @@ class Metrics:
             "dead": self._dead,
             "loop_blocked": self._loop_blocked,
             "handler_failed": self._handler_failed,
+            "broker_rewound": self._broker_rewound,
             "schedule_fired": self._schedule_fired,
             "schedule_missed": self._schedule_missed,
         }
@@ -147,6 +149,11 @@ class Metrics:
             if schedules and task.schedule and name in self._tasks and name not in self._schedules:
                 self._schedules[name] = ScheduleSeries(task)
         self.process.over_budget[""] = len(self._host.registry) - len(self._tasks)
+
+    @property
+    def task_labels(self) -> tuple[str, ...]:
+        """The values of the label `task`."""
+        return (*self._tasks, names.OTHER)
 
     def count_active(self) -> None:
         """Count the runs under way, by task; in the loop's thread."""
@@ -243,6 +250,9 @@ class Metrics:
 
     def _loop_blocked(self, event: Event) -> None:
         self._of(str(event.facts.get("task", ""))).loop_blocked[""] += 1
+
+    def _broker_rewound(self, event: Event) -> None:  # noqa: ARG002 - how far is for logs
+        self.process.rewound[""] += 1
 
     def _handler_failed(self, event: Event) -> None:
         # Async handlers, which are timed, keep their own statistics.

@@ -44,10 +44,12 @@ MOVE = Label(
     "move",
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
-        *("cancel", "replay", "hasten", "progress", "pause", "limit", "peek", "tell", "leave", "tidy", OTHER),
+        *("cancel", "replay", "hasten", "progress", "pause", "pause_task", "limit", "peek", "tell"),
+        *("leave", "tidy", OTHER),
     ),
 )
 DROP_CAUSE = Label("cause", ("queue_full", "export_failed", "stopped"))
+DURABILITY = Label("class", ("none", "rdb", "aof_no", "aof_everysec", "aof_always"))
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
 
 
@@ -190,6 +192,29 @@ BROKER_ERRORS = _counter(
     "Calls that failed: the broker was `lost`, its streams were `missing`, or it `refused`.",
     ERROR_KIND,
 )
+BROKER_UNSAFE = _gauge(
+    "fluid_broker_unsafe",
+    "1 while runs can be lost or refused by the broker. This and the next four: by this consumer's last look "
+    "at the server, twice a minute; 0 before the first and in a manager.",
+    reasons_of("broker_unsafe"),
+)
+BROKER_DURABILITY = _gauge(
+    "fluid_broker_durability",
+    "1 for what the server has on disk: nothing, a copy now and then, or an append-only file, and how it is "
+    "flushed. Of what it does not tell, the least that can be.",
+    DURABILITY,
+)
+BROKER_MEMORY_USED = _gauge("fluid_broker_memory_used_bytes", "Memory that the server uses.")
+BROKER_MEMORY_LIMIT = _gauge(
+    "fluid_broker_memory_limit_bytes", "Memory that the server may use; 0 for no limit."
+)
+BROKER_CLOCK_OFFSET = _gauge(
+    "fluid_broker_clock_offset_seconds",
+    "How far the server's clock is ahead of ours, beyond what the question took; below 0 when it is behind.",
+)
+BROKER_REWOUND = _counter(
+    "fluid_broker_rewound_total", "Times this consumer saw the broker's totals fall: it went back in time."
+)
 HANDLER_QUEUE = _gauge("fluid_handler_queue_size", "Events that wait for an async handler.", EVENT, HANDLER)
 HANDLER_HANDLED = _counter(
     "fluid_handler_handled_total", "Events that an async handler took.", EVENT, HANDLER
@@ -240,6 +265,9 @@ QUEUE_RUNS = _gauge(
     "fluid_queue_runs", "Open runs in the queue, by where they are.", PRIORITY, STATUS, scope=Scope.fleet
 )
 QUEUE_PAUSED = _gauge("fluid_queue_paused", "1 while the queue is paused.", scope=Scope.fleet)
+TASK_PAUSED = _gauge(
+    "fluid_task_paused", "1 while the task is paused: its runs are held.", TASK, scope=Scope.fleet
+)
 QUEUE_OLDEST = _gauge(
     "fluid_queue_oldest_ready_seconds",
     "How long the oldest ready run has been ready, overdue ones included; 0 when none is.",
@@ -260,7 +288,9 @@ CATALOGUE: tuple[Metric, ...] = tuple(
 )
 """Every metric, in the order in which it is written here."""
 
-SERIES_PER_TASK = sum(row.series for row in CATALOGUE if TASK in row.labels and row.scope is Scope.process)
+SERIES_PER_TASK = sum(
+    row.series for row in CATALOGUE if TASK in row.labels and row.scope is not Scope.scheduler
+)
 """How many series a registered task has in one process."""
 
 SERIES_PER_SCHEDULE = sum(row.series for row in CATALOGUE if row.scope is Scope.scheduler)

@@ -51,6 +51,8 @@ LEVELS: Mapping[str, Telling] = {
     "handler_dropped": _at(logging.WARNING, "events were dropped before a handler saw them"),
     "queue_paused": _at(logging.WARNING, "queue paused"),
     "queue_resumed": _at(logging.INFO, "queue resumed"),
+    "task_paused": _at(logging.WARNING, "task paused"),
+    "task_resumed": _at(logging.INFO, "task resumed"),
 }
 """The events that are told, each in one line."""
 
@@ -59,6 +61,7 @@ SAID_BY_THE_CORE = frozenset(
         "broker_lost",
         "broker_recovered",
         "broker_unsafe",
+        "broker_safe",
         "broker_rewound",
         "handler_failed",
         "schedule_missed",

@@ -17,12 +17,13 @@ async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
     snapshot = await snapshots.newest()
     own = await host.status()
     consuming = isinstance(host, TaskConsumer)
+    dangers = sorted(host.broker_dangers) if isinstance(host, TaskConsumer) else []
     return {
         "type": host.type,
         "worker": host.worker_name,
         "state": str(host.state),
         "queue": host.broker.queue,
-        "broker": {"url": host.broker.url, "up": snapshot is not None},
+        "broker": {"url": host.broker.url, "up": snapshot is not None, "dangers": dangers},
         "slots": host.config.max_concurrent_tasks if consuming else 0,
         "busy": host.num_concurrent_tasks if isinstance(host, TaskConsumer) else 0,
         "claiming": isinstance(host, TaskConsumer) and host.claiming,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import typer
 
 TARGET = "MODULE:CONSUMER"
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 Target = Annotated[
     str,
@@ -27,6 +29,9 @@ BrokerUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="The name of the task.")]
+SomeTaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="The name of the task; the whole queue without it.")
+]
 Pairs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -45,6 +50,20 @@ ListedState = Literal["dead", "failure", "held", "running", "queued", "scheduled
 
 State = Annotated[ListedState | None, typer.Option("--state", help="Only runs in this state.")]
 OfTask = Annotated[str, typer.Option("--task", metavar="TASK", help="Only runs of this task.")]
+ForReason = Annotated[str, typer.Option("--reason", metavar="WORD", help="Only those with this reason.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        formats=MOMENTS,
+        help="Only what failed, died, is due or became ready from then on: 2026-01-31, "
+        "or 2026-01-31T08:30:00; in the time of this machine.",
+    ),
+]
+Until = Annotated[
+    datetime | None, typer.Option("--until", metavar="TIME", formats=MOMENTS, help="Only until then.")
+]
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The id of the run.")]
 RunIds = Annotated[list[str], typer.Argument(metavar="ID", help="The ids of the runs.")]
 SomeRunIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids of the runs.")]

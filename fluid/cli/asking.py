@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args
 
 from fluid.cli.arguments import ListedState
@@ -11,6 +13,16 @@ from fluid.cli.telling import show_evidence, show_queue, show_runs, show_tasks
 from fluid.scheduler import TaskManager, TaskRun, TaskState
 
 LISTED = tuple(TaskState(word) for word in get_args(ListedState))
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which runs are meant; empty is any. Instants are in the time of this machine."""
+
+    task: str = ""
+    reason: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def tasks(target: Named, *, as_json: bool) -> int:
@@ -33,8 +45,8 @@ def status(target: Named | None, *, broker_url: str | None, as_json: bool) -> in
 def list_runs(
     state: str | None,
     target: Named | None,
+    filters: Filters,
     *,
-    task: str,
     limit: int,
     offset: int,
     broker_url: str | None,
@@ -46,7 +58,7 @@ def list_runs(
     async def ask() -> int:
         async with find_queue(target, broker_url=broker_url) as manager:
             # one more than asked for, to know whether there are more
-            runs = await _runs_in(manager, states, task, offset + limit + 1)
+            runs = await _runs_in(manager, states, filters, offset + limit + 1)
         shown = runs[offset : offset + limit]
         more = f"there are more: --offset {offset + limit}" if len(runs) > offset + limit else ""
         show_runs(shown, as_json=as_json, more=more)
@@ -67,10 +79,21 @@ def show_run(run_id: str, target: Named | None, *, broker_url: str | None, as_js
 
 
 async def _runs_in(
-    manager: TaskManager, states: tuple[TaskState, ...], task: str, most: int
+    manager: TaskManager, states: tuple[TaskState, ...], filters: Filters, most: int
 ) -> list[TaskRun[Any]]:
     runs: list[TaskRun[Any]] = []
     for state in states:
         if len(runs) < most:
-            runs += await manager.list_runs(state, task=task, limit=most - len(runs))
+            runs += await manager.list_runs(
+                state,
+                task=filters.task,
+                reason=filters.reason,
+                since=_aware(filters.since),
+                until=_aware(filters.until),
+                limit=most - len(runs),
+            )
     return runs
+
+
+def _aware(instant: datetime | None) -> datetime | None:
+    return instant.astimezone() if instant else None

@@ -18,6 +18,7 @@ from fluid.cli.arguments import (
     Priority,
     RunId,
     SomeTarget,
+    SomeTaskName,
     Target,
     TargetOption,
     TaskName,
@@ -154,6 +155,33 @@ def cancel(run_id: RunId, target: TargetOption = None, broker_url: BrokerUrl = N
     return deciding.cancel(run_id, target, broker_url=broker_url)
 
 
+def pause(
+    task: SomeTaskName = "",
+    target: TargetOption = None,
+    broker_url: BrokerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Pause the queue, or one task.
+
+    Nothing is claimed from a paused queue. The runs of a paused task are held. What runs goes on.
+    """
+    from fluid.cli import deciding
+
+    return deciding.pause(task, target, broker_url=broker_url, as_json=as_json)
+
+
+def resume(
+    task: SomeTaskName = "",
+    target: TargetOption = None,
+    broker_url: BrokerUrl = None,
+    as_json: AsJson = False,
+) -> int:
+    """Let a paused queue, or a paused task, go on."""
+    from fluid.cli import deciding
+
+    return deciding.resume(task, target, broker_url=broker_url, as_json=as_json)
+
+
 COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
     "queue": queue,
@@ -162,4 +190,6 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "status": status,
     "events": events,
     "cancel": cancel,
+    "pause": pause,
+    "resume": resume,
 }

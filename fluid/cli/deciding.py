@@ -1,4 +1,4 @@
-"""`fluid runs replay` and `discard`, `fluid cancel`: what a person decides about runs."""
+"""`fluid runs replay` and `discard`, `fluid cancel`, `pause` and `resume`: what a person decides."""
 
 from __future__ import annotations
 
@@ -77,6 +77,31 @@ def cancel(run_id: str, target: Named | None, *, broker_url: str | None) -> int:
         return 0
 
     return asyncio.run(decide())
+
+
+def pause(task: str, target: Named | None, *, broker_url: str | None, as_json: bool) -> int:
+    """Pause the queue, or one task."""
+    return asyncio.run(_set_paused(task, target, True, broker_url, as_json))
+
+
+def resume(task: str, target: Named | None, *, broker_url: str | None, as_json: bool) -> int:
+    """Resume the queue, or one task."""
+    return asyncio.run(_set_paused(task, target, False, broker_url, as_json))
+
+
+async def _set_paused(
+    task: str, target: Named | None, paused: bool, broker_url: str | None, as_json: bool
+) -> int:
+    async with find_queue(target, broker_url=broker_url) as manager:
+        await (manager.pause(task) if paused else manager.resume(task))
+        queue = manager.broker.queue
+    if as_json:
+        show_json({"queue": queue, "task": task or None, "paused": paused})
+    elif task:
+        show_line(f"task {task} in queue {queue} is {'paused: its runs are held' if paused else 'resumed'}")
+    else:
+        show_line(f"queue {queue} is {'paused: nothing is claimed' if paused else 'resumed'}")
+    return 0
 
 
 async def _ids_in(manager: TaskManager, state: TaskState, task: str) -> list[str]:

@@ -10,18 +10,24 @@ import typer
 from fluid.cli.arguments import (
     AsJson,
     BrokerUrl,
+    ForReason,
     OfTask,
     RunId,
     RunIds,
+    Since,
     SomeRunIds,
     State,
     TargetOption,
+    Until,
 )
 
 
 def ls(
     state: State = None,
     task: OfTask = "",
+    reason: ForReason = "",
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most to list.")] = 50,
     offset: Annotated[int, typer.Option(min=0, metavar="N", help="How many to leave out first.")] = 0,
     target: TargetOption = None,
@@ -35,7 +41,13 @@ def ls(
     from fluid.cli import asking
 
     return asking.list_runs(
-        state, target, task=task, limit=limit, offset=offset, broker_url=broker_url, as_json=as_json
+        state,
+        target,
+        asking.Filters(task, reason, since, until),
+        limit=limit,
+        offset=offset,
+        broker_url=broker_url,
+        as_json=as_json,
     )
 
 

@@ -43,6 +43,7 @@ def show_evidence(kept: Mapping[str, Any], *, as_json: bool) -> None:
             "lost by": ", ".join(kept["lost_by"]),
             "from run": kept["from_run_id"],
             "root run": kept["root_run_id"] if kept["root_run_id"] != kept["id"] else "",
+            "trace": kept["trace_id"],
             "headers": json_of.get("headers"),
             "error": kept["error"],
             "traceback": kept["traceback"],
@@ -111,7 +112,10 @@ async def show_queue(broker: TaskBroker, *, as_json: bool) -> None:
         show_json(told | {"consumers": msgspec.to_builtins(consumers)})
         return
     paused = ", paused: nothing is claimed" if snapshot.paused else ""
-    show_line(f"queue {broker.queue} at {broker.url}{paused}\n")
+    show_line(f"queue {broker.queue} at {broker.url}{paused}")
+    if snapshot.paused_tasks:
+        show_line(f"paused tasks, whose runs are held: {', '.join(snapshot.paused_tasks)}")
+    show_line()
     _show_depths(snapshot)
     show_line()
     show_table([*BOOKS], [[getattr(snapshot.books, name) for name in BOOKS]], numbers=BOOKS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fluid.errors import Abort, Retry
 from fluid.plugins import Plugin
-from fluid.scheduler.broker import Books, Snapshot, TaskBroker
+from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.consumer import TaskConsumer
 from fluid.scheduler.dispatchers import TaskDispatcher
 from fluid.scheduler.events import EVENTS, AsyncHandler, Event
@@ -18,6 +18,7 @@ from fluid.scheduler.retry import RetryPolicy
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.scheduler import TaskScheduler
 from fluid.scheduler.schedules import crontab, every
+from fluid.scheduler.snapshot import Books, Snapshot
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.task import Task, task
 from fluid.settings import TaskManagerConfig

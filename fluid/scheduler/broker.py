@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from fluid.scheduler.moves import (
     Acceptance,
+    BrokerReport,
     Claim,
     Fired,
     Limit,
@@ -24,58 +25,16 @@ from fluid.scheduler.moves import (
     Settled,
     Settlement,
     Submission,
+    Tidied,
 )
-from fluid.scheduler.states import TaskPriority, TaskState
+from fluid.scheduler.snapshot import Snapshot
+from fluid.scheduler.states import TaskState
 
 CommandWatcher = Callable[[str, float, str], None]
 """Told of every call: the move, the seconds it took, and the kind of error or an empty word."""
 
 AroundCall = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Stands between a call and the server: given the move, and what makes one try of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Depths:
-    """How many runs are where."""
-
-    ready: int = 0
-    running: int = 0
-    scheduled: int = 0
-    held: int = 0
-    dead: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """Totals since the queue was made, and what they do not explain.
-
-    accepted = success + failure + aborted + dead + scheduled + held + ready + running, at every
-    instant; the difference is `unaccounted`.
-    """
-
-    accepted: int
-    success: int
-    failure: int
-    aborted: int
-    replayed: int
-    unaccounted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The queue at one instant."""
-
-    now: float
-    ready: int
-    running: int
-    scheduled: int
-    held: int
-    dead: int
-    by_priority: Mapping[TaskPriority, Depths]
-    oldest_ready_age: Mapping[TaskPriority, float]
-    """Seconds the oldest ready run has been ready, overdue scheduled ones included; 0 when none."""
-    paused: bool
-    books: Books
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +48,8 @@ class ConsumerInfo:
     tasks: tuple[str, ...] = ()
     seen: float = 0.0
     """Seconds since its last sign of life."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The fingerprint of the parameters model of each of its tasks."""
 
 
 class Renewer(Protocol):
@@ -259,8 +220,11 @@ class TaskBroker(ABC):
         """
 
     @abstractmethod
-    async def tidy(self, *, interval: float, silence: float) -> int:
-        """Forget consumers that were silent for `silence` seconds, and other leftovers."""
+    async def tidy(self, *, interval: float, silence: float) -> Tidied:
+        """Forget consumers that were silent for `silence` seconds, and other leftovers.
+
+        Held runs whose parameters fit no model of a consumer alive are dead.
+        """
 
     @abstractmethod
     async def leave(self, consumer: str) -> bool:
@@ -271,16 +235,19 @@ class TaskBroker(ABC):
         """The queue as it is now."""
 
     @abstractmethod
-    async def dangers(self) -> list[str]:
-        """How the server may lose runs: `eviction`, `not_durable`; reasons of `broker_unsafe`."""
+    async def inspect(self) -> BrokerReport:
+        """What the server tells of itself now."""
 
     @abstractmethod
-    async def pause(self) -> None:
-        """From now on nothing is claimed from this queue, by anyone; its runs stay ready."""
+    async def pause(self, task: str = "") -> None:
+        """From now on nothing is claimed from this queue, by anyone; its runs stay ready.
+
+        With a task, its runs are held, each when it would be claimed; those that run go on.
+        """
 
     @abstractmethod
-    async def resume(self) -> None:
-        """Let the queue be claimed from again."""
+    async def resume(self, task: str = "") -> None:
+        """Let the queue be claimed from again; or the runs of this task, in their order."""
 
     @abstractmethod
     async def consumers(self) -> list[ConsumerInfo]:
@@ -292,13 +259,22 @@ class TaskBroker(ABC):
 
     @abstractmethod
     async def list_runs(
-        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
+        self,
+        state: TaskState,
+        *,
+        task: str = "",
+        reason: str = "",
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 50,
+        offset: int = 0,
     ) -> list[RunRecord]:
         """Runs in this state, of this task and there for this reason, if they are named.
 
         Failed ones come newest first; others by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended otherwise are not
-        listed, and those that are queued or run are there for no reason.
+        listed, and those that are queued or run are there for no reason. `since` and `until` bound when a run
+        failed or died, when it is due, or else when it became ready.
         """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,37 @@ def _adapter(model: type[Any]) -> TypeAdapter[Any]:
     if adapter is None:
         adapter = _adapters[model] = TypeAdapter(model)
     return adapter
+
+
+NO_MODEL = "any"
+"""The fingerprint of a task without a model: whatever JSON there is fits."""
+
+_fingerprints: dict[type[Any], str] = {}
+
+
+def fingerprint(task: Task) -> str:
+    """What the parameters of a task have to look like, as a short word: the same in every process."""
+    model = task.params_model
+    if model is None:
+        return NO_MODEL
+    found = _fingerprints.get(model)
+    if found is None:
+        looks = msgspec.json.encode(_schema(model), order="sorted")
+        found = _fingerprints[model] = hashlib.sha256(looks).hexdigest()[:12]
+    return found
+
+
+def _schema(model: type[Any]) -> Any:
+    try:
+        return _adapter(model).json_schema() if _is_pydantic(model) else msgspec.json.schema(model)
+    except Exception:  # noqa: BLE001 - a type of the model's own may have no schema, and any way to say so
+        return [_annotations(kind) for kind in model.__mro__]
+
+
+def _annotations(kind: type[Any]) -> dict[str, str]:
+    # a name, for what a type shows of itself may hold an address
+    written = vars(kind).get("__annotations__", {})
+    return {name: str(getattr(word, "__name__", word)) for name, word in written.items()}
 
 
 def _is_pydantic(model: type[Any]) -> bool:

@@ -12,10 +12,12 @@ from fluid.errors import BrokerError
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.broker import ConsumerInfo, TaskBroker
 from fluid.scheduler.claiming import Claiming
+from fluid.scheduler.codec import fingerprint
 from fluid.scheduler.execution import Execution, Finished
 from fluid.scheduler.host import new_name_in_fleet
 from fluid.scheduler.keeper import Keeper
 from fluid.scheduler.manager import TaskManager
+from fluid.scheduler.moves import BrokerReport
 from fluid.scheduler.settling import Settling
 from fluid.scheduler.slots import Attempt, Slots
 from fluid.scheduler.upkeep.inspector import Inspector
@@ -124,7 +126,7 @@ class TaskConsumer(TaskManager):
             failure_ttl=self._config.failure_ttl,
             on_settled=self._keeper.let_go,
         )
-        inspector = Inspector(broker=self._broker, announcer=self._announcer)
+        self._inspector = Inspector(broker=self._broker, announcer=self._announcer)
         self._claiming = Claiming(
             broker=self._broker,
             slots=self._slots,
@@ -142,7 +144,7 @@ class TaskConsumer(TaskManager):
             consumer=lambda: self._name_in_fleet,
             lease=lease,
             announce=self._announcer.announce,
-            see_accepted=inspector.see_accepted,
+            see_accepted=self._inspector.see_accepted,
         )
         self._broker.listeners.cancel.append(self._keeper.cancel)
         self.add_workers(
@@ -154,8 +156,8 @@ class TaskConsumer(TaskManager):
                 lease=lease,
                 max_deliveries=self._config.max_deliveries,
             ),
-            Janitor(broker=self._broker, lease=lease),
-            inspector,
+            Janitor(broker=self._broker, announcer=self._announcer, door=self, lease=lease),
+            self._inspector,
             self._settling,
             Bodies(self._slots, self._config.stopping_grace_period),
             self._claiming,
@@ -176,6 +178,16 @@ class TaskConsumer(TaskManager):
     def claiming(self) -> bool:
         """The queue is open and the claim loop runs."""
         return self._claiming.active
+
+    @property
+    def broker_report(self) -> BrokerReport | None:
+        """What the broker's server told of itself when it was last looked at; None before the first look."""
+        return self._inspector.report
+
+    @property
+    def broker_dangers(self) -> frozenset[str]:
+        """How runs can be lost or refused, by that look; reasons of the event `broker_unsafe`."""
+        return self._inspector.dangers
 
     @property
     def num_concurrent_tasks(self) -> int:
@@ -199,7 +211,11 @@ class TaskConsumer(TaskManager):
             "consumer": self._name_in_fleet,
             "state": str(self.state),
             "queue": self._broker.queue,
-            "broker": {"url": self._broker.url, "up": self._broker.up},
+            "broker": {
+                "url": self._broker.url,
+                "up": self._broker.up,
+                "dangers": sorted(self.broker_dangers),
+            },
             "claiming": self.claiming,
             "slots": self._slots.count,
             "busy": self._slots.busy,
@@ -244,4 +260,5 @@ class TaskConsumer(TaskManager):
             busy=self._slots.busy,
             version=fluid.__version__,
             tasks=tuple(self._registry),
+            models={name: fingerprint(self._registry[name]) for name in self._registry},
         )

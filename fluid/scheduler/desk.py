@@ -61,15 +61,32 @@ class Desk(Host):
         return evidence(await self._record(run_id), self)
 
     async def list_runs(
-        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
+        self,
+        state: TaskState,
+        *,
+        task: str = "",
+        reason: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 50,
+        offset: int = 0,
     ) -> list[TaskRun[Any]]:
         """Runs in a state, of this task and there for this reason, if they are named.
 
         Failed ones come newest first. Others come by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended in success or aborted
-        are not listed: ask for one by its id.
+        are not listed: ask for one by its id. `since` and `until` bound when a run failed or died, when it
+        is due, or else when it became ready.
         """
-        records = await self._broker.list_runs(state, task=task, reason=reason, limit=limit, offset=offset)
+        records = await self._broker.list_runs(
+            state,
+            task=task,
+            reason=reason,
+            since=since.timestamp() * 1000 if since else None,
+            until=until.timestamp() * 1000 if until else None,
+            limit=limit,
+            offset=offset,
+        )
         return [run_of_record(record, self) for record in records]
 
     def events(
@@ -93,15 +110,33 @@ class Desk(Host):
         name = task if isinstance(task, str) else task.name
         return fleet_events(self._broker.fleet, since, task=name, event=event, follow=follow)
 
-    async def pause(self) -> None:
-        """Pause the queue: its runs stay ready, and nothing is claimed until `resume`."""
-        await self._broker.pause()
-        self._announcer.announce("queue_paused")
+    async def pause(self, task: str | Task = "") -> None:
+        """Pause the queue: its runs stay ready, and nothing is claimed until `resume`.
 
-    async def resume(self) -> None:
-        """Let the queue be claimed from again."""
-        await self._broker.resume()
-        self._announcer.announce("queue_resumed")
+        With a task, only its runs are held, by every consumer of the queue; those that run go on. Raises
+        `UnknownTaskError`, but a manager without any tasks takes every name.
+        """
+        name = self._name_of(task)
+        await self._broker.pause(name)
+        self._announce_pause("paused", name)
+
+    async def resume(self, task: str | Task = "") -> None:
+        """Let the queue be claimed from again; or the runs of this task, in their order."""
+        name = self._name_of(task)
+        await self._broker.resume(name)
+        self._announce_pause("resumed", name)
+
+    def _name_of(self, task: str | Task) -> str:
+        """The name of a task, or the empty word; mistyped, it would pause nothing, and say nothing."""
+        if isinstance(task, Task):
+            return task.name
+        return self._registry[task].name if task and self._registry else task
+
+    def _announce_pause(self, what: str, task: str) -> None:
+        if task:
+            self._announcer.announce(f"task_{what}", facts={"task": task})
+        else:
+            self._announcer.announce(f"queue_{what}")
 
     async def discard(self, run_id: str) -> None:
         """End a dead run `aborted`. Raises `UnknownRunError`, or `FluidError` when it is not dead."""

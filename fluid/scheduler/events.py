@@ -61,6 +61,10 @@ FAILURE_REASONS = ("error", "timeout", "retry_asked", "result", "process_died", 
 """Why an attempt failed: the body raised, took too long, asked for another attempt, returned what
 cannot be kept, its process died, or something within it was cancelled."""
 
+DANGERS = ("eviction", "not_durable", "memory", "replica", "clock_offset")
+"""What can be wrong with a broker: it may evict keys, keeps no append-only file, has little memory left,
+is a replica, or its clock and ours differ."""
+
 EVENTS: Mapping[str, EventInfo] = {
     "queue": EventInfo("about to be queued; the run is in `init`"),
     "queued": EventInfo("the broker has it, ready to be claimed"),
@@ -75,7 +79,7 @@ EVENTS: Mapping[str, EventInfo] = {
     ),
     "held": EventInfo(
         "moved aside because it cannot be claimed; with `reason`",
-        reasons=("unknown_task", "newer_message", "limit", "rate"),
+        reasons=("unknown_task", "newer_message", "invalid_params", "limit", "rate", "paused"),
     ),
     "interrupted": EventInfo("handed back by a stopping consumer; costs no attempt"),
     "lost": EventInfo("a lease ran out; said by the rescuer, once per lost attempt, with `owner`"),
@@ -99,8 +103,9 @@ EVENTS: Mapping[str, EventInfo] = {
     "broker_lost": _about_consumer("the broker cannot be reached; facts: `error`"),
     "broker_recovered": _about_consumer("the broker can be reached again; facts: `seconds` it was away"),
     "broker_unsafe": _about_consumer(
-        "the broker is set up so that runs can be lost; with `reason`", "eviction", "not_durable"
+        "the broker is in a state in which runs can be lost or refused; with `reason`", *DANGERS
     ),
+    "broker_safe": _about_consumer("a danger that `broker_unsafe` told has passed; with `reason`", *DANGERS),
     "broker_rewound": _about_consumer(
         "the broker's totals fell: it went back in time; facts: `before`, `after`"
     ),
@@ -121,6 +126,8 @@ EVENTS: Mapping[str, EventInfo] = {
     "schedule_missed": _about_consumer("ticks passed that will not be fired; facts: `task`, `count`"),
     "queue_paused": _about_consumer("the queue is paused: nothing is claimed"),
     "queue_resumed": _about_consumer("the queue is claimed from again"),
+    "task_paused": _about_consumer("the runs of a task are held from now on; facts: `task`"),
+    "task_resumed": _about_consumer("the runs of a task are claimed again; facts: `task`"),
 }
 
 EventHandler = Callable[[Event], None]

@@ -16,6 +16,7 @@ from fluid.scheduler.codec import (
     decode_message,
     decode_params,
     encode_result,
+    fingerprint,
 )
 from fluid.scheduler.failing import failure_of
 from fluid.scheduler.history import add_message
@@ -37,6 +38,8 @@ class Finished:
     attempt: Attempt
     kind: Kind
     reason: str = ""
+    model: str = ""
+    """The fingerprint of the model that its parameters do not fit, when another one may."""
     result: bytes = b"null"
     error: str = ""
     error_type: str = ""
@@ -111,11 +114,21 @@ class Execution:
             message = decode_message(claimed.message)
             add_message(run, message)
             run.params = decode_params(self._registry[run.name], message.params)
-        except (UnreadableMessageError, InvalidParamsError) as error:
-            return Finished(
-                attempt, Kind.dead, error.reason, error=str(error), error_type=type(error).__name__
-            )
+        except UnreadableMessageError as error:
+            return self._misfit(attempt, Kind.dead, error)
+        except InvalidParamsError as error:
+            # another release's model may fit; if no consumer alive has one that is untried, it is dead
+            model = fingerprint(self._registry[run.name])
+            return self._misfit(attempt, Kind.held, error, model=model)
         return message
+
+    @staticmethod
+    def _misfit(
+        attempt: Attempt, kind: Kind, error: UnreadableMessageError | InvalidParamsError, model: str = ""
+    ) -> Finished:
+        return Finished(
+            attempt, kind, error.reason, model=model, error=str(error), error_type=type(error).__name__
+        )
 
     def _expired(self, attempt: Attempt, message: Message) -> Finished | None:
         if message.expires is None or message.expires > self._broker_now(attempt):

@@ -78,6 +78,12 @@ def add_outcome(run: TaskRun[Any], outcome: Outcome) -> None:
         run.end = from_milliseconds(outcome.ended)
 
 
+def trace_id_in(traceparent: str) -> str:
+    """The trace that a W3C `traceparent` names; empty when it names none."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == 4 else ""
+
+
 def evidence(record: RunRecord, door: RunDoor | None) -> dict[str, Any]:
     """All that is kept of a run, as plain data for a person or for JSON; secrets are masked."""
     run = run_of_record(record, door)
@@ -89,6 +95,7 @@ def evidence(record: RunRecord, door: RunDoor | None) -> dict[str, Any]:
         "consumer": record.owner or outcome.consumer,
         "lost_by": list(record.owners),
         "traceparent": outcome.traceparent,
+        "trace_id": trace_id_in(outcome.traceparent or run.headers.get("traceparent", "")),
         "headers": mask(run.headers),
     }
     if record.state is TaskState.success:

@@ -110,7 +110,7 @@ class Claim:
     held_tasks: tuple[str, ...]
     """Some tasks that have held runs, known here or not."""
     aside: list[tuple[str, RunRecord]]
-    """Runs that were moved aside on the way: `limit` or `rate`, and what they are."""
+    """Runs that were moved aside on the way: `limit`, `rate` or `paused`, and what they are."""
 
 
 class Kind(enum.StrEnum):
@@ -134,6 +134,8 @@ class Settlement:
     id: str
     kind: Kind
     reason: str = ""
+    model: str = ""
+    """Of a run that is held for it: the model that its parameters did not fit."""
     delay: float = 0.0
     ttl: float = 60.0
     unique: str = ""
@@ -146,6 +148,8 @@ class Settled:
 
     now: float
     accepted: list[bool]
+    dead: list[bool]
+    """Which runs are dead though they were to be held, for no consumer alive could take them."""
 
 
 class Fate(enum.StrEnum):
@@ -163,6 +167,46 @@ class Rescued:
     fate: Fate
     owner: str
     record: RunRecord
+
+
+class Durability(enum.StrEnum):
+    """What the server has on disk; of what it does not tell, the least that can be."""
+
+    none = "none"
+    rdb = "rdb"
+    """A copy, now and then."""
+    aof_no = "aof_no"
+    """An append-only file, flushed when the system likes."""
+    aof_everysec = "aof_everysec"
+    """An append-only file, flushed every second."""
+    aof_always = "aof_always"
+    """An append-only file, flushed before it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerReport:
+    """What the server tells of itself."""
+
+    durability: Durability
+    evicts: bool
+    """It may remove keys when its memory is full."""
+    replica: bool
+    memory_used: int
+    """Bytes."""
+    memory_limit: int
+    """Bytes; 0 is no limit."""
+    clock_offset: float
+    """Seconds that its clock is ahead of ours, beyond what the question itself may have taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What a tidying did."""
+
+    gone: int
+    """Silent consumers that are forgotten; -1 when another tidying was not long ago."""
+    dead: list[RunRecord]
+    """Runs that no consumer alive can take any more."""
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ class TaskRegistry(Mapping[str, Task]):
         return name in self._tasks
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tasks)
+        # of what there is now, for the keeper's thread goes through it while the loop may register one more
+        return iter(tuple(self._tasks))
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -109,8 +109,10 @@ class Settling(Worker):
             finally:
                 self._in_flight = 0
             self._went.set()
-            for finished, accepted in zip(batch, settled.accepted, strict=True):
+            for finished, accepted, dead in zip(batch, settled.accepted, settled.dead, strict=True):
                 self._on_settled(finished.attempt)
+                if dead:
+                    finished.kind = Kind.dead
                 try:
                     self._announce(finished, accepted, settled.now)
                 except Exception:
@@ -144,6 +146,7 @@ class Settling(Worker):
             id=run.id,
             kind=finished.kind,
             reason=finished.reason,
+            model=finished.model,
             delay=finished.delay,
             ttl=self._ttl(finished),
             unique=claimed.unique,

@@ -136,6 +136,7 @@ async def _what_is_left(consumer: TaskConsumer) -> str:
     counts = [(where, getattr(snapshot, where)) for where in _LEFT_IN]
     words = [f"{count} {where}" for where, count in counts if count]
     words += ["the queue is paused"] if snapshot.paused else []
+    words += [f"task {task} is paused" for task in snapshot.paused_tasks]
     words += [_busy_here(consumer)]
     lines = [f"  {where}: {run.name} {run.id} {run.reason}" for where, runs in listed for run in runs]
     return "\n".join([", ".join(filter(None, words)) or "it became so just now", *map(str.rstrip, lines)])

@@ -167,6 +167,43 @@ async def test_a_manager_has_no_slots(queue_url: str) -> None:
     await manager.broker.close()
 
 
+async def test_a_paused_task_is_told(consumer: TaskConsumer, telemetry: Telemetry) -> None:
+    stranger = TaskManager(broker_url=consumer.config.broker_url)
+    async with stranger:
+        await stranger.pause("nobody_here_knows")
+        await stranger.pause("greet")
+        seen = await scrape(telemetry)
+        await stranger.resume("nobody_here_knows")
+    paused = {one.labels["task"]: one.value for one in seen.of(names.TASK_PAUSED)}
+    assert paused == {"greet": 1, "stumble": 0, "sweep": 0, "other": 1}
+
+
+async def test_the_broker_is_told_as_the_consumer_last_saw_it(
+    consumer: TaskConsumer, telemetry: Telemetry
+) -> None:
+    before = await scrape(telemetry)
+    for row in (names.BROKER_UNSAFE, names.BROKER_DURABILITY, names.BROKER_MEMORY_USED):
+        assert before.value(row) == 0
+    heard = Recorder()
+    consumer.dispatcher.register_handler("broker_unsafe.test", heard)
+    async with consumer:
+        await heard.wait_for("broker_unsafe")  # the servers of the tests keep nothing
+        seen = await scrape(telemetry)
+    unsafe = {one.labels["reason"]: one.value for one in seen.of(names.BROKER_UNSAFE)}
+    assert unsafe == {
+        "not_durable": 1,
+        "eviction": 0,
+        "memory": 0,
+        "replica": 0,
+        "clock_offset": 0,
+    }
+    durable = {one.labels["class"]: one.value for one in seen.of(names.BROKER_DURABILITY)}
+    assert durable == {"none": 1, "rdb": 0, "aof_no": 0, "aof_everysec": 0, "aof_always": 0}
+    assert seen.value(names.BROKER_MEMORY_USED) > 100_000
+    assert seen.value(names.BROKER_MEMORY_LIMIT) == 0
+    assert abs(seen.value(names.BROKER_CLOCK_OFFSET)) < 1
+
+
 async def test_what_becomes_of_events_is_told_by_handler(
     consumer: TaskConsumer, telemetry: Telemetry
 ) -> None:

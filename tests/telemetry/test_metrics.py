@@ -12,7 +12,7 @@ from fluid.clock import now, timestamp
 from fluid.scheduler import EVENTS, Event, Task, TaskConsumer, TaskPriority, TaskRun, TaskScheduler, TaskState
 from telemetry import Telemetry, names
 from telemetry.metrics import ScheduleSeries, TaskSeries
-from telemetry.names import Metric
+from telemetry.names import Metric, Scope
 from telemetry.settings import TelemetrySettings
 from tests.telemetry.scraping import scrape
 
@@ -225,9 +225,15 @@ async def test_a_bound_is_inside_its_bucket(
     assert seen.value("fluid_run_latency_seconds_bucket", task="greet", le="+Inf") == 1
 
 
+async def test_totals_that_fell_are_counted(consumer: TaskConsumer, telemetry: Telemetry) -> None:
+    assert (await scrape(telemetry)).value(names.BROKER_REWOUND) == 0
+    tell(consumer, "broker_rewound", facts={"before": 9, "after": 7})
+    assert (await scrape(telemetry)).value(names.BROKER_REWOUND) == 1
+
+
 def test_every_metric_of_a_task_is_counted_somewhere() -> None:
     def rows(metric: Metric) -> bool:
-        return names.TASK in metric.labels
+        return names.TASK in metric.labels and metric.scope is not Scope.fleet
 
     async def body(ctx: TaskRun) -> None: ...
 

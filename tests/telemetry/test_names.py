@@ -11,6 +11,7 @@ import pytest
 
 from fluid.scheduler import EVENTS
 from fluid.scheduler.brokers.scripts import SCRIPTS
+from fluid.scheduler.moves import Durability
 from telemetry import names
 from telemetry.names import CATALOGUE, Kind, Metric
 from tests.house.reading import ROOT
@@ -43,6 +44,13 @@ STANDING = {
     "fluid_task_last_success_timestamp_seconds": "task",
     "fluid_broker_up": "",
     "fluid_build_info": "version",
+    "fluid_broker_unsafe": "reason",
+    "fluid_broker_durability": "class",
+    "fluid_broker_memory_used_bytes": "",
+    "fluid_broker_memory_limit_bytes": "",
+    "fluid_broker_clock_offset_seconds": "",
+    "fluid_broker_rewound_total": "",
+    "fluid_task_paused": "task",
 }
 """The names that others build on, with their labels."""
 
@@ -84,10 +92,15 @@ def test_reasons_are_those_that_the_core_publishes() -> None:
         names.RUNS_RETRIED: "retry",
         names.RUNS_HELD: "held",
         names.RUNS_DEAD: "dead",
+        names.BROKER_UNSAFE: "broker_unsafe",
     }
     assert {row for row in CATALOGUE if any(label.name == "reason" for label in row.labels)} == set(told)
     for row, event in told.items():
         assert row.labels[-1].values == EVENTS[event].reasons != ()
+
+
+def test_the_classes_of_durability_are_those_that_the_core_knows() -> None:
+    assert names.DURABILITY.values == tuple(map(str, Durability))
 
 
 def test_every_script_of_the_broker_is_a_move() -> None:

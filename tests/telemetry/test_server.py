@@ -122,7 +122,11 @@ async def test_status_tells_what_it_is_and_does(
     assert told["type"] == "task_consumer"
     assert told["state"] == "running"
     assert told["queue"] == consumer.broker.queue
-    assert told["broker"] == {"url": consumer.broker.url, "up": True}
+    assert told["broker"] == {
+        "url": consumer.broker.url,
+        "up": True,
+        "dangers": sorted(consumer.broker_dangers),
+    }
     assert (told["slots"], told["busy"], told["claiming"]) == (32, 0, True)
     assert {one["name"]: one["schedule"] is not None for one in told["tasks"]} == {
         "greet": False,

@@ -12,6 +12,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:dead:<priority>           zset of run ids by time
     {q}:failed                    zset of failed run ids by time, bounded in number
     {q}:limits                    hash of task -> places, starts in a period, the period
+    {q}:paused                    set of tasks whose runs are held
     {q}:running:<task>[:<key>]    set of run ids that have one of the places of a limit
     {q}:rate:<task>               list of the last starts of a task that has a rate; expires
     {q}:flush:<producer>          string, what a producer was last answered; expires
@@ -54,6 +55,7 @@ _SINGLE = (
     "leases",
     "failed",
     "limits",
+    "paused",
     "unique",
     "cancelled",
     "waited",

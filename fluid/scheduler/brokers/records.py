@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fluid.scheduler.broker import Books, ConsumerInfo, Depths, Snapshot
+from fluid.scheduler.broker import ConsumerInfo
 from fluid.scheduler.brokers.keys import LANES, LETTERS, STREAM_CODES, priority_letter
 from fluid.scheduler.moves import (
     Claim,
@@ -20,7 +20,9 @@ from fluid.scheduler.moves import (
     Settlement,
     Submission,
     Tick,
+    Tidied,
 )
+from fluid.scheduler.snapshot import Books, Depths, Snapshot
 from fluid.scheduler.states import TaskPriority, TaskState
 
 Flat = Sequence[bytes]
@@ -91,6 +93,11 @@ def read_rescued(answer: Sequence[Any]) -> list[Rescued]:
     return found
 
 
+def read_tidied(answer: Sequence[Any]) -> Tidied:
+    """The answer of `tidy`."""
+    return Tidied(answer[0], [read_fields(flat, TaskState.dead) for flat in answer[1:]])
+
+
 def read_fields(flat: Flat, state: TaskState) -> RunRecord:
     """A run from the flat fields of a script's answer."""
     return _record(_pairs(flat), state)
@@ -139,8 +146,8 @@ def _record(fields: dict[bytes, bytes], state: TaskState) -> RunRecord:
 
 def read_snapshot(answer: Sequence[Any]) -> Snapshot:
     """The answer of `snapshot`, and what the books do not explain."""
-    now, paused, totals = answer[:3]
-    streams, others = answer[3 : 3 + 3 * len(STREAM_CODES)], answer[3 + 3 * len(STREAM_CODES) :]
+    now, paused, paused_tasks, totals = answer[:4]
+    streams, others = answer[4 : 4 + 3 * len(STREAM_CODES)], answer[4 + 3 * len(STREAM_CODES) :]
     by_priority: dict[TaskPriority, Depths] = {}
     oldest: dict[TaskPriority, float] = {}
     for n, (letter, priority) in enumerate(LETTERS.items()):
@@ -166,6 +173,7 @@ def read_snapshot(answer: Sequence[Any]) -> Snapshot:
         by_priority=by_priority,
         oldest_ready_age=oldest,
         paused=bool(paused),
+        paused_tasks=tuple(sorted(task.decode() for task in paused_tasks)),
         books=Books(**known, unaccounted=known["accepted"] - explained),
         **total,
     )
@@ -176,6 +184,7 @@ class _About(msgspec.Struct):
     busy: int
     version: str
     tasks: list[str]
+    models: dict[str, str] = {}
 
 
 _about_decoder = msgspec.json.Decoder(_About)
@@ -183,14 +192,18 @@ _about_decoder = msgspec.json.Decoder(_About)
 
 def write_about(about: ConsumerInfo) -> bytes:
     """What a consumer says of itself with every renewal."""
-    return msgspec.json.encode(_About(about.slots, about.busy, about.version, list(about.tasks)))
+    return msgspec.json.encode(
+        _About(about.slots, about.busy, about.version, list(about.tasks), dict(about.models))
+    )
 
 
-def read_consumers(now: float, seen: Flat, about: dict[bytes, bytes]) -> list[ConsumerInfo]:
-    """Every consumer that shows signs of life."""
+def read_consumers(now: Flat, seen: Flat, about: Flat) -> list[ConsumerInfo]:
+    """Every consumer that shows signs of life, and what it said of itself."""
+    instant = int(now[0]) * 1000 + int(now[1]) / 1000
+    said_by = _pairs(about)
     found = []
     for name, last in _pairs(seen).items():
-        said = _about_decoder.decode(about[name]) if name in about else _About(0, 0, "", [])
+        said = _about_decoder.decode(said_by[name]) if name in said_by else _About(0, 0, "", [])
         found.append(
             ConsumerInfo(
                 name=name.decode(),
@@ -198,21 +211,11 @@ def read_consumers(now: float, seen: Flat, about: dict[bytes, bytes]) -> list[Co
                 busy=said.busy,
                 version=said.version,
                 tasks=tuple(said.tasks),
-                seen=max(0.0, (now - float(last)) / 1000),
+                seen=max(0.0, (instant - float(last)) / 1000),
+                models=said.models,
             )
         )
     return found
-
-
-def read_dangers(info: bytes) -> list[str]:
-    """What the server's own report says of keys and runs that may go."""
-    told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-    dangers = []
-    if told.get("maxmemory", "0") != "0" and told.get("maxmemory_policy", "noeviction") != "noeviction":
-        dangers.append("eviction")
-    if told.get("aof_enabled", "0") == "0":
-        dangers.append("not_durable")
-    return dangers
 
 
 def submission_words(run: Submission) -> tuple[bytes | str | int, ...]:
@@ -276,7 +279,7 @@ def settlement_words(outcome: Settlement) -> tuple[bytes | str | int, ...]:
         outcome.entry,
         outcome.id,
         outcome.kind,
-        outcome.reason,
+        f"{outcome.reason} {outcome.model}".rstrip(),
         milliseconds(outcome.delay),
         max(1, milliseconds(outcome.ttl)),
         outcome.unique,

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from fluid.clock import elapsed
-from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, Snapshot, TaskBroker
+from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, TaskBroker
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.calls import LOOK_SECONDS, Calls, new_nonce
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError, Word
 from fluid.scheduler.brokers.fleet_stream import RedisFleetStream
+from fluid.scheduler.brokers.inspection import Inspection
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
@@ -23,12 +24,12 @@ from fluid.scheduler.brokers.records import (
     milliseconds,
     read_claim,
     read_consumers,
-    read_dangers,
     read_fired,
     read_replayed,
     read_rescued,
     read_shown,
     read_snapshot,
+    read_tidied,
     read_verdict,
     settlement_words,
     submission_words,
@@ -37,6 +38,7 @@ from fluid.scheduler.brokers.renewer import RedisRenewer
 from fluid.scheduler.codec import MESSAGE_VERSION
 from fluid.scheduler.moves import (
     Acceptance,
+    BrokerReport,
     Claim,
     Fired,
     Limit,
@@ -46,7 +48,9 @@ from fluid.scheduler.moves import (
     Settled,
     Settlement,
     Submission,
+    Tidied,
 )
+from fluid.scheduler.snapshot import Snapshot
 from fluid.scheduler.states import TaskState
 
 MAX_BATCH = 500
@@ -87,7 +91,8 @@ class RedisBroker(TaskBroker):
         self._calls = Calls(self._link, self._keys)
         self._asking = self._calls.asking
         self._limits: list[Word] = []
-        self._listing = Listing(self._keys, self._calls.command, self._peek)
+        self._inspection = Inspection(self._calls.command)
+        self._listing = Listing(self._keys, self._calls, self.get_run)
         self._ends = EndListener(self._link.connecting, self._keys["done"], self.listeners)
 
     @property
@@ -198,7 +203,7 @@ class RedisBroker(TaskBroker):
         await self._link.call(scripts.STOP_CLAIMING.name, attempt)
 
     async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
-        accepted: list[bool] = []
+        answers: list[int] = []
         now = 0.0
         for start in range(0, len(outcomes), MAX_BATCH):
             words: list[Word] = [FAILURES_KEPT]
@@ -206,8 +211,8 @@ class RedisBroker(TaskBroker):
                 words += settlement_words(outcome)
             answer = await self._calls.move_once(self._settling, scripts.SETTLE, words, deadline=None)
             now = answer[0]
-            accepted += [word == 1 for word in answer[1:]]
-        return Settled(now, accepted)
+            answers += answer[1:]
+        return Settled(now, [word != 0 for word in answers], [word == 2 for word in answers])
 
     def renewer(self) -> RedisRenewer:
         return RedisRenewer(self._address, self._keys)
@@ -224,9 +229,9 @@ class RedisBroker(TaskBroker):
         )
         return read_rescued(answer)
 
-    async def tidy(self, *, interval: float, silence: float) -> int:
+    async def tidy(self, *, interval: float, silence: float) -> Tidied:
         arguments = [milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
-        return int(await self._calls.ask(scripts.TIDY, arguments))
+        return read_tidied(await self._calls.ask(scripts.TIDY, arguments))
 
     async def leave(self, consumer: str) -> bool:
         return bool(await self._calls.ask(scripts.LEAVE, (consumer,)))
@@ -236,45 +241,43 @@ class RedisBroker(TaskBroker):
     async def snapshot(self) -> Snapshot:
         return read_snapshot(await self._calls.ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
 
-    async def dangers(self) -> list[str]:
-        return read_dangers(await self._calls.command("INFO", "all"))
+    async def inspect(self) -> BrokerReport:
+        return await self._inspection.look()
 
-    async def pause(self) -> None:
-        await self._calls.ask(scripts.PAUSE, (1,))
+    async def pause(self, task: str = "") -> None:
+        await self._set_paused(task, 1)
 
-    async def resume(self) -> None:
-        await self._calls.ask(scripts.PAUSE, (0,))
+    async def resume(self, task: str = "") -> None:
+        await self._set_paused(task, 0)
+
+    async def _set_paused(self, task: str, on: int) -> None:
+        if task:
+            await self._calls.ask(scripts.PAUSE_TASK, (task, on))
+        else:
+            await self._calls.ask(scripts.PAUSE, (on,))
 
     async def consumers(self) -> list[ConsumerInfo]:
-        now, seen, about = (
-            await self._calls.command("TIME"),
-            await self._calls.command("ZRANGE", self._keys["seen"], 0, -1, "WITHSCORES"),
-            await self._calls.command("HGETALL", self._keys["consumers"]),
-        )
-        instant = int(now[0]) * 1000 + int(now[1]) / 1000
-        return read_consumers(instant, seen, dict(zip(about[::2], about[1::2], strict=True)))
+        now = await self._calls.command("TIME")
+        seen = await self._calls.command("ZRANGE", self._keys["seen"], 0, -1, "WITHSCORES")
+        about = await self._calls.command("HGETALL", self._keys["consumers"])
+        return read_consumers(now, seen, about)
 
     async def get_run(self, run_id: str) -> RunRecord | None:
         return read_shown(run_id, await self._calls.ask(scripts.SHOW, (run_id, 0)))
 
     async def list_runs(
-        self, state: TaskState, *, task: str = "", reason: str = "", limit: int = 50, offset: int = 0
+        self,
+        state: TaskState,
+        *,
+        task: str = "",
+        reason: str = "",
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 50,
+        offset: int = 0,
     ) -> list[RunRecord]:
-        found: list[RunRecord] = []
-        async for run_id in self._listing.ids(Wanted(state, task, reason)):
-            if offset > 0:
-                offset -= 1
-                continue
-            record = await self.get_run(run_id)
-            if record is not None and record.state is state:
-                found.append(record)
-            if len(found) >= limit:
-                break
-        return found
-
-    async def _peek(self, run_ids: Sequence[str]) -> list[list[bytes | None]]:
-        seen: list[list[bytes | None]] = await self._calls.ask(scripts.PEEK, list(run_ids))
-        return seen
+        wanted = Wanted(state, task, reason, since, until)
+        return await self._listing.page(wanted, limit=limit, offset=offset)
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
         with self._ends.expect(run_id) as told, contextlib.suppress(TimeoutError):

@@ -86,6 +86,8 @@ _ENQUEUE_TO = (
     "books",
 )
 
+_LET_GO_TO = ("stream_bh", "stream_bm", "stream_bl", "stream_sh", "stream_sm", "stream_sl")
+
 OPEN = Script("open", ("STREAMS",))
 ENQUEUE = Script(
     "enqueue",
@@ -104,7 +106,9 @@ CLAIM = Script(
         "books",
         "leases",
         "claims",
+        "consumers",
         "limits",
+        "paused",
         "running",
         "rate",
         "cancelled",
@@ -125,6 +129,7 @@ SETTLE = Script(
         "leases",
         "limits",
         "running",
+        "consumers",
         "failed",
         "unique",
         "cancelled",
@@ -159,7 +164,9 @@ RESCUE = Script(
     ),
     ("nonce", "interval", "silence", "count", "max_deliveries", "ttl"),
 )
-SNAPSHOT = Script("snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims"), flags=ONLY_READS)
+SNAPSHOT = Script(
+    "snapshot", ("STREAMS", "SCHEDULED", "HELD", "DEAD", "books", "claims", "paused"), flags=ONLY_READS
+)
 FIRE = Script(
     "fire",
     (*_ENQUEUE_TO, "schedules", "unique", "run"),
@@ -201,25 +208,14 @@ CANCEL = Script(
 )
 LIMIT = Script(
     "limit",
-    (
-        "stream_bh",
-        "stream_bm",
-        "stream_bl",
-        "stream_sh",
-        "stream_sm",
-        "stream_sl",
-        "HELD",
-        "bell",
-        "limits",
-        "running",
-        "run",
-    ),
+    (*_LET_GO_TO, "HELD", "bell", "limits", "running", "run"),
     (),
     ("task", "most", "count", "period"),
 )
 REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
 HASTEN = Script("hasten", ("SCHEDULED", "bell", "run"), (), ("id",))
 PAUSE = Script("pause", ("bell", "claims"), ("on",))
+PAUSE_TASK = Script("pause_task", (*_LET_GO_TO, "HELD", "bell", "paused", "run"), ("task", "on"))
 PEEK = Script("peek", ("run",), (), ("id",), flags=ONLY_READS)
 PROGRESS = Script("progress", ("run",), ("id", "report"))
 STOP_CLAIMING = Script("stop_claiming", ("claims",), ("consumer",))
@@ -227,7 +223,10 @@ TELL = Script("tell", ("events", "told"), ("teller", "keep", "first"), ("event",
 LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
 TIDY = Script(
     "tidy",
-    ("STREAMS", "consumers", "seen", "claims", "failed", "waited", "upkeep"),
+    (
+        *("STREAMS", "HELD", "DEAD", "consumers", "seen", "claims"),
+        *("failed", "unique", "cancelled", "waited", "upkeep", "done", "run"),
+    ),
     ("interval", "silence", "waiting", "evidence"),
 )
 
@@ -246,6 +245,7 @@ SCRIPTS = (
     REPLAY,
     HASTEN,
     PAUSE,
+    PAUSE_TASK,
     PEEK,
     PROGRESS,
     STOP_CLAIMING,

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.broker import TaskBroker
+from fluid.scheduler.history import run_of_record
+from fluid.scheduler.run import RunDoor
 from fluid.scheduler.upkeep.agent import Upkeep
 
 
 class Janitor(Upkeep):
-    """Once in ten leases one consumer of the fleet forgets the silent ones, and other leftovers."""
+    """Once in ten leases one consumer of the fleet forgets the silent ones, and other leftovers.
 
-    def __init__(self, *, broker: TaskBroker, lease: float) -> None:
+    What was held for one of those, as the last whose model the parameters could fit, is dead.
+    """
+
+    def __init__(self, *, broker: TaskBroker, announcer: Announcer, door: RunDoor, lease: float) -> None:
         super().__init__(name="janitor", interval=10 * lease)
         self._broker = broker
+        self._announcer = announcer
+        self._door = door
         self._lease = lease
 
     async def once(self) -> None:
-        await self._broker.tidy(interval=5 * self._lease, silence=10 * self._lease)
+        tidied = await self._broker.tidy(interval=5 * self._lease, silence=10 * self._lease)
+        for record in tidied.dead:
+            run = run_of_record(record, self._door)
+            run.reason = "invalid_params"
+            self._announcer.announce("dead", run, reason=run.reason)

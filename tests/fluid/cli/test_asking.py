@@ -69,6 +69,25 @@ async def test_runs_are_listed_by_state_and_task_and_in_pages(queue: OwnQueue) -
     assert (await call("runs", "ls", "--state", "dead", "--json")).json == []
 
 
+async def test_runs_are_listed_by_reason_and_time(queue: OwnQueue) -> None:
+    async with TaskConsumer(broker_url=queue.url) as consumer:
+        run = await consumer.queue_and_wait(shop.charge, timeout=20, amount=-1)
+    listed = {
+        arguments: [one["id"] for one in (await call("runs", "ls", "--json", *arguments)).json]
+        for arguments in (
+            ("--reason", "error"),
+            ("--reason", "timeout"),
+            ("--since", "2020-01-31", "--until", "2999-12-31T23:59:59"),
+            ("--since", "2999-12-31"),
+            ("--until", "2020-01-31 08:30:00"),
+        )
+    }
+    assert list(listed.values()) == [[run.id], [], [run.id], [], []]
+    wrong = await call("runs", "ls", "--since", "yesterday")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "yesterday" in wrong.err
+
+
 async def test_all_that_is_kept_of_a_run_is_shown(queue: OwnQueue) -> None:
     consumer = TaskConsumer(broker_url=queue.url)
     async with consumer:

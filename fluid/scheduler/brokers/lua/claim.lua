@@ -1,8 +1,8 @@
 -- claim: as many runs as there are free slots, most urgent first, under a lease for this consumer.
--- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, limits, running, rate, cancelled, run
+-- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, consumers, limits, paused, running, rate, cancelled, run
 -- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, names of (held task)
 -- RETURNS: now, the total of accepted runs, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held tasks
---   after the cursor, runs moved aside by a limit (why, fields), then each run: stream code, entry id, fields,
+--   after the cursor, runs moved aside (why: limit, rate or paused; fields), then each run: stream code, entry id, fields,
 --   among them `cancelled` when it shall be.
 -- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
 
@@ -19,6 +19,8 @@ local free = tonumber(A.slots)
 local looks = 4 * free + 64
 local failure
 local limited = call('EXISTS', K.limits) == 1
+local paused = {}
+for _, task in ipairs(call('SMEMBERS', K.paused)) do paused[task] = true end
 
 local function move_aside(code, entry, m, why)
   call('XACK', stream(code), 'fluid', entry)
@@ -37,9 +39,16 @@ local function turn_of(m, count, period)
   return turn
 end
 
--- Whether the limits of its task let this run start now; if not, it is moved aside.
+-- Whether its task, and the limits of that, let this run start now; if not, it is moved aside.
 local function may_start(code, entry, fields)
   local m = map(fields)
+  if paused[m.task] then
+    free_place(m)
+    m.paced = nil
+    move_aside(code, entry, m, 'paused')
+    hold(m, 'paused')
+    return false
+  end
   local most, count, period = limit_of(m.task)
   if not most then return true end
   if count > 0 and m.paced ~= '1' then
@@ -82,7 +91,7 @@ local function read(code, count)
     end
     local entries = answer[1][2]
     for _, entry in ipairs(entries) do
-      if not limited or may_start(code, entry[1], entry[2]) then
+      if not (limited or next(paused)) or may_start(code, entry[1], entry[2]) then
         hand_out(code, entry)
         count = count - 1
       end
@@ -114,14 +123,35 @@ local function promote()
   return next_due
 end
 
--- Held runs of a task that is known here and in a version that can be read here, at most so many.
+-- This consumer's own model of a task, once it has told it.
+local own
+local function own_model(task)
+  if not own then
+    local about = call('HGET', K.consumers, A.consumer)
+    own = about and cjson.decode(about).models or {}
+  end
+  return own[task]
+end
+
+-- Held runs of a task that is known here, at most so many: those in a version that can be read here, and those
+-- whose parameters were not tried on the model that is here.
 local function held_for_us(held, task, count)
   local found = {}
+  local function add(first, last)
+    for _, member in ipairs(call('ZRANGEBYLEX', held, '[' .. first, '(' .. last, 'LIMIT', 0, count - #found)) do
+      found[#found + 1] = member
+    end
+  end
   for _, why in ipairs({'unknown_task ', 'newer_message '}) do
     local first = task .. '\0' .. why
-    local last = first .. by_version(A.version) .. '\1'
-    local members = call('ZRANGEBYLEX', held, '[' .. first, '(' .. last, 'LIMIT', 0, count - #found)
-    for _, member in ipairs(members) do found[#found + 1] = member end
+    add(first, first .. by_version(A.version) .. '\1')
+  end
+  for _, why in ipairs(whys(held, task, 'invalid_params')) do
+    local version, tried = string.match(why, '^%S+ (%d+) (.+)$')
+    local model = own_model(task)
+    if model and tonumber(version) <= tonumber(A.version) and not string.find(tried, model, 1, true) then
+      add(task .. '\0' .. why .. '\0', task .. '\0' .. why .. '\1')
+    end
   end
   return found
 end
@@ -186,6 +216,12 @@ else
   if call('EXISTS', K.scheduled_h, K.scheduled_m, K.scheduled_l) > 0 then next_due = promote() end
   local any_held = call('EXISTS', K.held_h, K.held_m, K.held_l) > 0
   local suspects = tonumber(A.suspects)
+  if any_held then
+    for i = REST + 1, #ARGV do
+      -- more than one move could let go when it was resumed
+      if not paused[ARGV[i]] then let_go(ARGV[i], 'paused', 100) end
+    end
+  end
   for _, letter in ipairs(LETTERS) do
     if any_held then
       for i = REST + 1, #ARGV do

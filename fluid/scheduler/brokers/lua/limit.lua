@@ -7,19 +7,13 @@
 local released = 0
 
 -- Groups that have held runs, each while it has places.
-local function let_go(task, most)
+local function give_places(task, most)
   for _, letter in ipairs(LETTERS) do
-    local after = '[' .. task .. '\0limit '
-    local last = after .. '\255'
-    while released < 500 do
-      local member = call('ZRANGEBYLEX', K['held_' .. letter], after, last, 'LIMIT', 0, 1)[1]
-      if not member then break end
-      local group = string.match(member, '^[^%z]*%zlimit ([^%z]*)%z')
-      local named = group ~= '' and group or nil
-      if most == 0 or call('SCARD', places({task = task, group = named})) < most then
-        if let_next_go(task, named) then released = released + 1 end
-      else
-        after = '(' .. task .. '\0limit ' .. group .. '\1'
+    for _, why in ipairs(whys(K['held_' .. letter], task, 'limit')) do
+      local group = string.match(why, '^limit (.+)$')
+      while released < 500 and (most == 0 or call('SCARD', places({task = task, group = group})) < most) do
+        if let_go(task, why, 1) == 0 then break end
+        released = released + 1
       end
     end
   end
@@ -31,7 +25,7 @@ for i = REST + 1, #ARGV, 4 do
   -- a limit that was lifted stays known, so that places given under it are still given back
   if not unlimited or call('HEXISTS', K.limits, task) == 1 then
     call('HSET', K.limits, task, ARGV[i + 1] .. ' ' .. ARGV[i + 2] .. ' ' .. ARGV[i + 3])
-    let_go(task, most)
+    give_places(task, most)
   end
 end
 return released

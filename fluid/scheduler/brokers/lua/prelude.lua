@@ -8,7 +8,7 @@
 local call = redis.call
 local LETTERS = {'h', 'm', 'l'}
 local FIELDS = {'id', 'task', 'priority', 'version', 'message', 'queued', 'ready', 'failures', 'losses'}
-local SELDOM = {'deliveries', 'unique', 'owners', 'group', 'paced', 'delivery'}
+local SELDOM = {'deliveries', 'unique', 'owners', 'group', 'paced', 'delivery', 'tried'}
 
 local function clock()
   local t = call('TIME')
@@ -69,7 +69,8 @@ end
 local function take(id)
   local m = map(call('HGETALL', K.run .. id))
   if not m.id then return nil end
-  call('HDEL', K.run .. id, 'why', 'since', unpack(FIELDS))
+  if m.why then call('HDEL', K.run .. id, 'why', 'since', 'reason') end
+  call('HDEL', K.run .. id, unpack(FIELDS))
   call('HDEL', K.run .. id, unpack(SELDOM))
   return m
 end
@@ -110,30 +111,45 @@ local function limit_of(task)
   return tonumber(most), tonumber(count), tonumber(period)
 end
 
--- The next held run gets the place at once, reserved, so that no later arrival can take it.
-local function let_next_go(task, group)
-  local why = 'limit ' .. (group or '')
+-- Held runs of a task are ready again, the oldest of the most urgent first, and at most so many of them. One
+-- that waited for a place gets it at once, reserved, so that no later arrival can take it.
+local function let_go(task, why, most)
   local first = '[' .. task .. '\0' .. why .. '\0'
+  local released = 0
   for _, letter in ipairs(LETTERS) do
-    local member = call('ZRANGEBYLEX', K['held_' .. letter], first, first .. '\255', 'LIMIT', 0, 1)[1]
-    if member then
-      call('ZREM', K['held_' .. letter], member)
+    local held = K['held_' .. letter]
+    for _, member in ipairs(call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, most - released)) do
+      call('ZREM', held, member)
       local m = take(string.match(member, '([^%z]+)$'))
       if m then
-        call('SADD', places(m), m.id)
+        if string.sub(why, 1, 6) == 'limit ' then call('SADD', places(m), m.id) end
         put_back(m, 'b')
-        ring()
       end
-      return true
+      released = released + 1
     end
   end
-  return false
+  if released > 0 then ring() end
+  return released
+end
+
+-- Why runs of a task are held, of those that begin with this word: `limit a`, `limit b`.
+local function whys(held, task, word)
+  local after = '[' .. task .. '\0' .. word .. ' '
+  local last = after .. '\255'
+  local found = {}
+  while true do
+    local member = call('ZRANGEBYLEX', held, after, last, 'LIMIT', 0, 1)[1]
+    if not member then return found end
+    local why = string.match(member, '^[^%z]*%z([^%z]*)')
+    found[#found + 1] = why
+    after = '(' .. task .. '\0' .. why .. '\1'
+  end
 end
 
 local function free_place(m)
   local most = limit_of(m.task)
   if not most or call('SREM', places(m), m.id) == 0 then return end
-  if most == 0 or call('SCARD', places(m)) < most then let_next_go(m.task, m.group) end
+  if most == 0 or call('SCARD', places(m)) < most then let_go(m.task, 'limit ' .. (m.group or ''), 1) end
 end
 
 -- A run that the broker has not seen: ready now, or scheduled.
@@ -165,15 +181,19 @@ local function free_unique(unique, id)
   if unique and unique ~= '' and call('HGET', K.unique, unique) == id then call('HDEL', K.unique, unique) end
 end
 
+-- Whether somebody waited for the end of this run; who did is told.
+local function tell_who_waits(id)
+  if call('ZREM', K.waited, id) == 0 then return false end
+  call('PUBLISH', K.done, id)
+  return true
+end
+
 -- What is left of a run that ended: its outcome, for ttl milliseconds, told to whoever waits.
 local function finish(m, state, token, reason, outcome, ttl)
   local record = K.run .. m.id
   call('HSET', record, 'at', state, 'token', token, 'reason', reason, 'outcome', outcome)
   free_unique(m.unique, m.id)
-  if call('ZREM', K.waited, m.id) == 1 then
-    ttl = math.max(60000, ttl)
-    call('PUBLISH', K.done, m.id)
-  end
+  if tell_who_waits(m.id) then ttl = math.max(60000, ttl) end
   call('PEXPIRE', record, ttl)
 end
 
@@ -187,6 +207,38 @@ local function kept_answer(key, nonce)
   if not kept then return nil end
   local of, answer = unpack(cmsgpack.unpack(kept))
   return of == nonce and answer or nil
+end
+
+-- No verdict is possible: it waits for a person, which is told to whoever waits for its end.
+local function die(m, reason, now)
+  keep(m, 'dead')
+  call('HSET', K.run .. m.id, 'reason', reason)
+  call('ZADD', K['dead_' .. m.priority], now, m.id)
+  free_unique(m.unique, m.id)
+  tell_who_waits(m.id)
+end
+
+-- The models that consumers alive have of their tasks, by task: a set of fingerprints.
+local known
+local function models()
+  if not known then
+    known = {}
+    for _, about in ipairs(call('HVALS', K.consumers)) do
+      for task, model in pairs(cjson.decode(about).models or {}) do
+        known[task] = known[task] or {}
+        known[task][model] = true
+      end
+    end
+  end
+  return known
+end
+
+-- Whether a consumer alive has a model of the task that is not among those tried.
+local function untried(task, tried)
+  for model in pairs(models()[task] or {}) do
+    if not string.find(tried, model, 1, true) then return true end
+  end
+  return false
 end
 
 local function acknowledge(code, entry)

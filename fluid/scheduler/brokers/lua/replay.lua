@@ -18,6 +18,7 @@ take(m.id)
 m.failures = 0
 m.losses = 0
 m.paced = nil
+m.tried = nil
 m.ready = now
 put('b' .. m.priority, m)
 call('HSET', K.run .. m.id, 'replay', A.nonce)

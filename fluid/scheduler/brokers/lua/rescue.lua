@@ -56,11 +56,7 @@ for _, token in ipairs(call('ZRANGEBYSCORE', K.leases, '-inf', now, 'LIMIT', 0, 
       call('HINCRBY', K.books, fate, 1)
     elseif m.losses >= (tonumber(m.deliveries) or tonumber(A.max_deliveries)) then
       fate = 'dead'
-      keep(m, fate)
-      call('HSET', K.run .. m.id, 'reason', 'lost_too_often')
-      call('ZADD', K['dead_' .. m.priority], now, m.id)
-      free_unique(m.unique, m.id)
-      if call('ZREM', K.waited, m.id) == 1 then call('PUBLISH', K.done, m.id) end
+      die(m, 'lost_too_often', now)
     else
       put_back(m, 'b')
       ring()

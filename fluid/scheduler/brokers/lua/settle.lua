@@ -1,7 +1,8 @@
 -- settle: outcomes of claimed runs. One counts exactly when its lease, under its very token, is still there.
--- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, failed, unique, cancelled, waited, settled, done, run
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, consumers, failed, unique, cancelled, waited, settled, done, run
 -- ARGV: caller, nonce, again, keep, bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
--- RETURNS: now, then for each outcome 1 accepted or 0 refused.
+-- RETURNS: now, then for each outcome 1 accepted, 0 refused, or 2 accepted and dead, since no consumer can take what
+--   was to be held.
 -- TWICE: a caller's last answer is kept with its nonce for `keep` milliseconds, and told again. An accepted
 --   token stays in the run's record, and while that lives the same token is accepted again without a move.
 
@@ -35,6 +36,15 @@ local function end_run(i, n, kind)
   counts[kind] = (counts[kind] or 0) + 1
 end
 
+-- Parameters that do not fit one model may fit another. It is dead when no consumer alive has one to try.
+local function hold_misfit(m, model)
+  if not string.find(m.tried or '', model, 1, true) then m.tried = (m.tried and m.tried .. ',' or '') .. model end
+  if not untried(m.task, m.tried) then return 'dead' end
+  hold(m, 'invalid_params ' .. by_version(m.version) .. ' ' .. m.tried)
+  return 'held'
+end
+
+-- What became of it: of a run that was to be held, it may be that it is dead.
 local function move_run(i, n, kind)
   local m = read_entry(ARGV[i], ARGV[i + 1])
   local reason = ARGV[i + 4]
@@ -51,39 +61,44 @@ local function move_run(i, n, kind)
     put_back(m, 'b')
     ring()
   elseif kind == 'held' then
-    hold(m, reason .. ' ' .. by_version(m.version))
+    local model = string.match(reason, '^invalid_params (.+)$')
+    if model then kind = hold_misfit(m, model) else hold(m, reason .. ' ' .. by_version(m.version)) end
     ring()
-  elseif kind == 'dead' then
-    keep(m, 'dead')
-    call('ZADD', K['dead_' .. m.priority], now, m.id)
-    free_unique(m.unique, m.id)
   end
+  if kind == 'dead' then die(m, string.match(reason, '^%S*'), now) end
+  return kind
+end
+
+-- What this very outcome was answered, if it is the last one that the run has had.
+local function told_before(n, kind)
+  local record = call('HMGET', K.run .. ids[n], 'token', 'at')
+  if record[1] ~= tokens[n] then return 0 end
+  return kind == 'held' and record[2] == 'dead' and 2 or 1
 end
 
 for n = 1, #tokens do
   local i = REST + 1 + (n - 1) * WIDTH
   local kind = ARGV[i + 3]
   if done[tokens[n]] then
-    answer[#answer + 1] = 1
+    answer[#answer + 1] = done[tokens[n]]
   elseif leased[n] then
-    done[tokens[n]] = true
     local final = kind == 'success' or kind == 'failure' or kind == 'aborted'
     if limited then free_place(read_entry(ARGV[i], ARGV[i + 1])) end
-    if final then end_run(i, n, kind) else move_run(i, n, kind) end
-    if final or kind == 'dead' then
-      ended[#ended + 1] = ids[n]
-      if waited[n] then
-        call('ZREM', K.waited, ids[n])
-        call('PUBLISH', K.done, ids[n])
-      end
+    local became = kind
+    if final then end_run(i, n, kind) else became = move_run(i, n, kind) end
+    if final or became == 'dead' then ended[#ended + 1] = ids[n] end
+    if final and waited[n] then
+      call('ZREM', K.waited, ids[n])
+      call('PUBLISH', K.done, ids[n])
     end
     local code = ARGV[i]
     gone[code] = gone[code] or {}
     table.insert(gone[code], ARGV[i + 1])
     freed[#freed + 1] = tokens[n]
-    answer[#answer + 1] = 1
+    done[tokens[n]] = became == kind and 1 or 2
+    answer[#answer + 1] = done[tokens[n]]
   else
-    answer[#answer + 1] = call('HGET', K.run .. ids[n], 'token') == tokens[n] and 1 or 0
+    answer[#answer + 1] = told_before(n, kind)
   end
 end
 

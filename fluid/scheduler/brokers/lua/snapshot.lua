@@ -1,12 +1,12 @@
 -- snapshot: the queue as it is at one instant; its cost does not depend on the backlog.
--- KEYS: STREAMS, SCHEDULED, HELD, DEAD, books, claims
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, books, claims, paused
 -- ARGV:
--- RETURNS: now, paused, totals, then for each stream in order: waiting, pending, when its oldest waiting run became
+-- RETURNS: now, paused, paused tasks, totals, then for each stream in order: waiting, pending, when its oldest waiting run became
 --   ready (-1: none); then for each priority: scheduled, held, dead, when its oldest overdue run fell due (-1: none).
 -- TWICE: it only reads.
 
 local now = clock()
-local answer = {now, call('HEXISTS', K.claims, '*paused'), call('HGETALL', K.books)}
+local answer = {now, call('HEXISTS', K.claims, '*paused'), call('SMEMBERS', K.paused), call('HGETALL', K.books)}
 
 for i = 1, 12 do
   local key = KEYS[i]

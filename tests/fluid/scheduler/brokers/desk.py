@@ -8,10 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 from fluid.clock import elapsed
-from fluid.scheduler.broker import ConsumerInfo, Snapshot
+from fluid.scheduler.broker import ConsumerInfo
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.moves import Acceptance, Claim, Claimed, Kind, Renewal, Rescued, Settlement, Submission
+from fluid.scheduler.snapshot import Snapshot
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.support.queues import OwnQueue
 from tests.support.waiting import poll
@@ -99,11 +100,13 @@ class Desk:
             assert run.id == run_id
             await self.lose(run, max_deliveries=100)
 
-    def renew(self, *claimed: Claimed, lease: float = 30.0, consumer: str = "ann") -> list[Renewal]:
+    def renew(
+        self, *claimed: Claimed, lease: float = 30.0, consumer: str = "ann", about: ConsumerInfo = ABOUT
+    ) -> list[Renewal]:
         """What became of these leases."""
         renewer = self.broker.renewer()
         try:
-            return renewer.renew(consumer, lease, ABOUT, [(run.token, run.id) for run in claimed])
+            return renewer.renew(consumer, lease, about, [(run.token, run.id) for run in claimed])
         finally:
             renewer.close()
 

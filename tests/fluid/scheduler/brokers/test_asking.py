@@ -118,6 +118,82 @@ async def test_a_list_goes_on_past_its_first_page(desk: Desk) -> None:
     assert [run.id for run in listed] == ["run-1050"]
 
 
+async def test_a_list_can_be_for_one_reason(desk: Desk) -> None:
+    await desk.queue("a", "b", "c")
+    for run, why in zip(await desk.take(3), ("error", "timeout", "error"), strict=True):
+        assert await desk.settle(run, Kind.failure, reason=why, ttl=LONG)
+    listed = await desk.broker.list_runs(TaskState.failure, reason="error")
+    assert sorted(run.id for run in listed) == ["a", "c"]
+
+
+async def placed_in_time(desk: Desk, state: TaskState) -> None:
+    """Runs a, b and c in this state: they came to it, or are due, at the instants 1000, 2000 and 3000."""
+    instants = {"a": 1000, "b": 2000, "c": 3000}
+    await desk.queue(*instants, delay=LONG if state is TaskState.scheduled else 0.0)
+    with desk.own.server.client() as client:
+        if state is TaskState.scheduled:
+            client.zadd(desk.keys["scheduled_m"], dict(instants), xx=True)
+        if state in (TaskState.failure, TaskState.dead):
+            kind = Kind(str(state))
+            for run in await desk.take(3):
+                assert await desk.settle(run, kind, ttl=LONG)
+            client.zadd(desk.keys["failed" if kind is Kind.failure else "dead_m"], dict(instants), xx=True)
+        if state is TaskState.held:
+            await desk.broker.pause("greet")
+            # an entry cannot be changed, so each becomes ready at its instant by being written anew
+            for run_id, instant in instants.items():
+                entry, fields = next(
+                    (entry, fields)
+                    for entry, fields in client.xrange(desk.keys["stream_rm"])
+                    if fields[b"id"] == run_id.encode()
+                )
+                client.xdel(desk.keys["stream_rm"], entry)
+                client.xadd(desk.keys["stream_rm"], fields | {b"ready": instant})
+            assert await desk.take(3) == []
+
+
+@pytest.mark.parametrize("state", [TaskState.failure, TaskState.dead, TaskState.scheduled, TaskState.held])
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        (None, None, "abc"),
+        (1000.0, None, "abc"),
+        (1001.0, None, "bc"),
+        (None, 2000.0, "ab"),
+        (1500.0, 2500.0, "b"),
+        (2000.0, 2000.0, "b"),
+        (3001.0, None, ""),
+        (None, 999.0, ""),
+    ],
+)
+async def test_a_list_can_be_of_a_time(
+    desk: Desk, state: TaskState, since: float | None, until: float | None, expected: str
+) -> None:
+    await placed_in_time(desk, state)
+    listed = await desk.broker.list_runs(state, since=since, until=until)
+    order = reversed(expected) if state in (TaskState.failure, TaskState.dead) else expected
+    assert [run.id for run in listed] == list(order)
+
+
+async def test_ready_runs_are_listed_from_the_time_they_became_ready(desk: Desk) -> None:
+    await desk.queue("a")
+    record = await desk.broker.get_run("a")
+    assert record is not None
+    listed = desk.broker.list_runs
+    assert [run.id for run in await listed(TaskState.queued, since=record.ready)] == ["a"]
+    assert await listed(TaskState.queued, since=record.ready + 1) == []
+    assert await listed(TaskState.queued, until=record.ready - 1) == []
+
+
+async def test_held_runs_of_one_task_are_found_among_those_of_others(desk: Desk) -> None:
+    for name in ("mail", "mail2", "ma"):
+        await desk.queue(f"{name}-1", f"{name}-2", task=name)
+        await desk.broker.pause(name)
+    assert await desk.take(10) == []
+    listed = await desk.broker.list_runs(TaskState.held, task="mail", reason="paused")
+    assert [run.id for run in listed] == ["mail-1", "mail-2"]
+
+
 # -- the end of a run ----------------------------------------------------------------------
 
 

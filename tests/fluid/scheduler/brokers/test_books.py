@@ -19,9 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fluid.scheduler.broker import Depths
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.moves import Claimed, Fate, Kind, Limit, Refusal, Tick
+from fluid.scheduler.snapshot import Depths
 from fluid.scheduler.states import TaskPriority
 from tests.fluid.scheduler.brokers.desk import LONG, Desk, submission
 from tests.support.queues import OwnQueue, queue_of_its_own

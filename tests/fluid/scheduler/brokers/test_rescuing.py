@@ -209,24 +209,24 @@ async def test_a_silent_consumer_is_forgotten_only_with_nothing_pending(desk: De
     await desk.queue("a")
     run = await desk.take_one()
     desk.renew(run)
-    assert await desk.broker.tidy(interval=0.0, silence=0.0) == 0
+    assert (await desk.broker.tidy(interval=0.0, silence=0.0)).gone == 0
     assert await group_consumers(desk) == {b"ann"}
     await desk.lose(run)
-    assert await desk.broker.tidy(interval=0.0, silence=0.0) == 1
+    assert (await desk.broker.tidy(interval=0.0, silence=0.0)).gone == 1
     assert await group_consumers(desk) == set()
     assert ids(await desk.take(1, "bob")) == ["a"]
 
 
 async def test_who_shows_signs_of_life_is_not_forgotten(desk: Desk) -> None:
     desk.renew()
-    assert await desk.broker.tidy(interval=0.0, silence=LONG) == 0
+    assert (await desk.broker.tidy(interval=0.0, silence=LONG)).gone == 0
     assert len(await desk.broker.consumers()) == 1
 
 
 async def test_one_tidying_an_interval_in_the_whole_fleet(desk: Desk) -> None:
     desk.renew()
-    assert await desk.broker.tidy(interval=LONG, silence=LONG) == 0
-    assert await desk.broker.tidy(interval=LONG, silence=0.0) == -1
+    assert (await desk.broker.tidy(interval=LONG, silence=LONG)).gone == 0
+    assert (await desk.broker.tidy(interval=LONG, silence=0.0)).gone == -1
     assert len(await desk.broker.consumers()) == 1
 
 

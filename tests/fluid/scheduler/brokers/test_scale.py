@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from fluid.scheduler.moves import Claim, Kind
-from fluid.scheduler.states import TaskPriority
+from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import LONG, Desk, desk_at, ids, outcome, submission
 from tests.support.queues import OwnQueue
 from tests.support.servers import Flavour, RedisServer
@@ -107,6 +107,87 @@ async def test_what_is_not_ready_costs_a_claim_and_a_snapshot_nothing(desk: Desk
         assert await costs() == few
     snapshot = await desk.balanced()
     assert (snapshot.held, snapshot.scheduled) == (10_000, 10_000)
+
+
+HUNDRED_THOUSAND = 100_000
+LOOKED_AT = 500
+"""Runs that a list looks at in one go."""
+
+
+async def settle_all(desk: Desk, kind: Kind, reason: str) -> None:
+    while runs := await desk.take(500):
+        told = [outcome(run, kind, reason=reason, ttl=LONG) for run in runs]
+        assert all((await desk.broker.settle(told)).accepted)
+
+
+async def dead(desk: Desk, start: int, end: int) -> None:
+    """Dead runs, one in a thousand of another task and for another reason, in the order of their numbers."""
+    for first in range(start, end, 1000):
+        await desk.submit(*(submission(f"run-{n}") for n in range(first, first + 999)))
+        await settle_all(desk, Kind.dead, "lost_too_often")
+        await desk.queue(f"run-{first + 999}", task="rare")
+        await settle_all(desk, Kind.dead, "unreadable")
+    with desk.own.server.client() as client:
+        client.zadd(desk.keys["dead_m"], {f"run-{n}": 1000 * n for n in range(start, end)}, xx=True)
+
+
+async def test_a_page_of_a_hundred_thousand_costs_what_one_of_a_thousand_does(desk: Desk) -> None:
+    async def newest() -> None:
+        listed = await desk.broker.list_runs(TaskState.dead, limit=20)
+        assert [run.id for run in listed] == [f"run-{size - 1 - n}" for n in range(20)]
+
+    async def of_a_time() -> None:
+        listed = await desk.broker.list_runs(TaskState.dead, since=100_000, until=119_000, limit=20)
+        assert [run.id for run in listed] == [f"run-{119 - n}" for n in range(20)]
+
+    async def of_a_task_and_reason() -> None:
+        listed = await desk.broker.list_runs(TaskState.dead, task="rare", reason="unreadable", limit=1)
+        assert [run.id for run in listed] == [f"run-{size - 1}"]
+
+    pages = (newest, of_a_time, of_a_task_and_reason)
+    costs = {}
+    with desk.own.server.client() as client:
+        filled = 0
+        for size in (1000, HUNDRED_THOUSAND):
+            await dead(desk, filled, size)
+            filled = size
+            for page in pages:
+                await page()  # a script that is new to the server costs a call more
+            costs[size] = [await cost(client, page) for page in pages]
+    assert costs[HUNDRED_THOUSAND] == costs[1000]
+    assert max(sum(commands.values()) for commands in costs[1000]) < 2 * LOOKED_AT
+
+
+async def test_what_is_rare_among_a_hundred_thousand_is_found_by_looking_at_many_at_a_time(
+    desk: Desk,
+) -> None:
+    await dead(desk, 0, HUNDRED_THOUSAND)
+    calls: list[str] = []
+    desk.broker.listeners.command.append(lambda move, *_: calls.append(move))
+    rare = await desk.broker.list_runs(TaskState.dead, task="rare", reason="unreadable", limit=200)
+    assert [run.id for run in rare] == [f"run-{n}" for n in range(HUNDRED_THOUSAND - 1, 0, -1000)]
+    assert calls.count("peek") == HUNDRED_THOUSAND / LOOKED_AT
+    assert calls.count("show") == len(rare)
+    calls.clear()
+    last = await desk.broker.list_runs(TaskState.dead, limit=10, offset=HUNDRED_THOUSAND - 10)
+    assert [run.id for run in last] == [f"run-{n}" for n in range(9, -1, -1)]
+    assert calls.count("peek") == HUNDRED_THOUSAND / LOOKED_AT
+    assert calls.count("show") == 10
+
+
+async def test_held_runs_of_one_task_are_listed_without_a_look_at_others(desk: Desk) -> None:
+    await desk.broker.pause("greet")
+    await desk.broker.pause("mail")
+    await desk.queue("mail-1", "mail-2", task="mail")
+    assert await desk.take(1) == []
+    await fill(desk, 0, HUNDRED_THOUSAND)
+    while (await desk.balanced()).ready:
+        assert await desk.take(500) == []
+    calls: list[str] = []
+    desk.broker.listeners.command.append(lambda move, *_: calls.append(move))
+    listed = await desk.broker.list_runs(TaskState.held, task="mail")
+    assert [run.id for run in listed] == ["mail-1", "mail-2"]
+    assert (calls.count("peek"), calls.count("show")) == (1, 2)
 
 
 async def test_memory_is_bounded_by_what_is_open(desk: Desk) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from fluid.scheduler.broker import Books, Depths, Snapshot
 from fluid.scheduler.moves import Kind
+from fluid.scheduler.snapshot import Books, Depths, Snapshot
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, ids
 from tests.support.waiting import poll

@@ -158,6 +158,22 @@ for kind in Kind:
     story(scripts.SETTLE)(settling_as(kind))
 
 
+def settling_what_fits_no_model(others: str) -> Story:
+    async def settle(desk: Desk, tried: RedisBroker) -> Any:
+        desk.renew(about=replace(ABOUT, models={"greet": others}))
+        await desk.queue("a", unique="key")
+        told = [outcome(await desk.take_one(), Kind.held, reason="invalid_params", model="mine")]
+        settled = await tried.settle(told)
+        return settled.accepted, settled.dead
+
+    settle.__name__ = f"settling_what_fits_no_model_but_{others}"
+    return settle
+
+
+for others in ("mine", "theirs"):
+    story(scripts.SETTLE)(settling_what_fits_no_model(others))
+
+
 @story(scripts.RENEW)
 async def renewing(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a", "b", "c")
@@ -330,6 +346,22 @@ async def resuming(desk: Desk, tried: RedisBroker) -> Any:
     return ids(await desk.take(1))
 
 
+@story(scripts.PAUSE_TASK)
+async def pausing_a_task(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a")
+    await tried.pause("greet")
+    return ids(await desk.take(1))
+
+
+@story(scripts.PAUSE_TASK)
+async def resuming_a_task(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a", "b")
+    await desk.broker.pause("greet")
+    assert await desk.take(2) == []
+    await tried.resume("greet")
+    return ids(await desk.take(2))
+
+
 @story(scripts.PEEK)
 async def listing(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a", "b", delay=LONG)
@@ -379,6 +411,17 @@ async def tidying(desk: Desk, tried: RedisBroker) -> Any:
     """Nobody is told what went, so only what is left is compared."""
     desk.renew()
     await tried.tidy(interval=0.0, silence=0.0)
+
+
+@story(scripts.TIDY)
+async def tidying_what_nobody_can_take(desk: Desk, tried: RedisBroker) -> Any:
+    desk.renew(about=replace(ABOUT, models={"greet": "theirs"}))
+    await desk.queue("a")
+    run = await desk.take_one()
+    await desk.broker.settle([outcome(run, Kind.held, reason="invalid_params", model="mine")])
+    desk.renew(about=replace(ABOUT, models={"greet": "mine"}))
+    await tried.tidy(interval=0.0, silence=LONG)
+    return await desk.state("a")
 
 
 # -- the rule ------------------------------------------------------------------------------
