@@ -7,14 +7,16 @@ served although the core has never heard of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
 from fluid.errors import PluginError
 from fluid.workers import Worker
 
-__all__ = ["PLUGIN_GROUP", "Plugin", "PluginHost", "find_plugins"]
+__all__ = ["PLUGIN_GROUP", "Examiner", "Finding", "Mark", "Plugin", "PluginHost", "find_plugins"]
 
 PLUGIN_GROUP = "fluid.plugins"
 
@@ -61,6 +63,38 @@ class Plugin(Protocol):
 
     def detach(self) -> None:
         """Stop to listen, and leave nothing behind."""
+
+
+class Mark(enum.StrEnum):
+    """How a hop of the road was found."""
+
+    fine = "fine"
+    warning = "warning"
+    """It works, and a person should know."""
+    broken = "broken"
+    skipped = "skipped"
+    """It could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `fluid doctor` tells of one hop of the road: how it was found, and what to do."""
+
+    hop: str
+    mark: Mark
+    told: str
+    advice: str = ""
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A plugin that knows hops of its own. It is asked as it was made, attached to nothing."""
+
+    async def checks(self, queue: str, consumers: Sequence[str]) -> Sequence[Finding]:
+        """What is found at its hops; `consumers` are the names of those alive, none when nobody can tell.
+
+        It takes seconds at most, and what does not answer it is a finding.
+        """
 
 
 def find_plugins() -> Iterator[tuple[str, Callable[..., Plugin]]]:

@@ -1,10 +1,16 @@
-"""What a metric is: a row of the catalogue."""
+"""What a metric is: a row of the catalogue, and how one is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
+
+RUN_SECONDS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
+)
+"""From 1 ms to 1 h, with the bounds that people promise."""
 
 
 class Kind(StrEnum):
@@ -57,3 +63,24 @@ class Metric:
         """How many series it has for one value of each open label."""
         per_child = len(self.buckets) + len(("+Inf", "sum", "count")) if self.kind is Kind.histogram else 1
         return per_child * prod(len(label.values) or 1 for label in self.labels)
+
+
+def counter(name: str, help: str, *labels: Label, scope: Scope = Scope.process) -> Metric:  # noqa: A002
+    """A total; its name ends with `_total`."""
+    return Metric(name, Kind.counter, help, labels, scope=scope)
+
+
+def gauge(name: str, help: str, *labels: Label, scope: Scope = Scope.process) -> Metric:  # noqa: A002
+    """A number that goes up and down."""
+    return Metric(name, Kind.gauge, help, labels, scope=scope)
+
+
+def histogram(
+    name: str,
+    help: str,  # noqa: A002
+    *labels: Label,
+    buckets: tuple[float, ...] = RUN_SECONDS,
+    scope: Scope = Scope.process,
+) -> Metric:
+    """Seconds, by `buckets`."""
+    return Metric(name, Kind.histogram, help, labels, buckets, scope)

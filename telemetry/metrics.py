@@ -66,6 +66,7 @@ class ProcessSeries(Block):
         self.snapshot_seconds = self.distributions(names.SNAPSHOT_SECONDS)[""]
         self.snapshot_errors = self.counts(names.SNAPSHOT_ERRORS)
         self.over_budget = self.counts(names.TASKS_OVER_BUDGET)
+        self.folded = self.counts(names.RUNS_FOLDED)
 
     def broker_called(self, move: str, seconds: float, error: str) -> None:
         """A watcher of the broker's calls."""
@@ -88,10 +89,11 @@ class Metrics:
         self.sync_failures: dict[tuple[str, str], int] = {}
         """How often sync handlers raised, by event and handler."""
         self._host = host
-        self._max_tasks = max_tasks
         self._trace_of = trace_of
         self._other = TaskSeries()
-        self._tasks: dict[str, TaskSeries] = {}
+        # A task that somebody has named so is counted there, too.
+        self._tasks: dict[str, TaskSeries] = {names.OTHER: self._other}
+        self._max_tasks = max_tasks + len(self._tasks)
         self._schedules: dict[str, ScheduleSeries] = {}
         self._active: set[TaskRun[Any]] = set()
         self._handlers: dict[str, Callable[[Event], None]] = {
@@ -140,6 +142,12 @@ class Metrics:
 
     # -- exposing --------------------------------------------------------------------------
 
+    def add_own_task(self, name: str) -> None:
+        """Have series for a task of ours, which takes none of the budget of the host's."""
+        if name not in self._tasks:
+            self._tasks[name] = TaskSeries()
+            self._max_tasks += 1
+
     def know_tasks(self) -> None:
         """Have series, at zero, for what was registered since; in the loop's thread."""
         schedules = self._host.type == "task_scheduler"
@@ -148,24 +156,23 @@ class Metrics:
                 self._tasks[name] = TaskSeries()
             if schedules and task.schedule and name in self._tasks and name not in self._schedules:
                 self._schedules[name] = ScheduleSeries(task)
-        self.process.over_budget[""] = len(self._host.registry) - len(self._tasks)
+        self.process.over_budget[""] = sum(name not in self._tasks for name in self._host.registry)
 
     @property
     def task_labels(self) -> tuple[str, ...]:
         """The values of the label `task`."""
-        return (*self._tasks, names.OTHER)
+        return tuple(self._tasks)
 
     def count_active(self) -> None:
         """Count the runs under way, by task; in the loop's thread."""
-        for series in (*self._tasks.values(), self._other):
+        for series in self._tasks.values():
             series.active[""] = 0
         for run in self._active:
-            self._of(run.name).active[""] += 1
+            self._tasks.get(run.name, self._other).active[""] += 1
 
     def rows(self) -> Iterator[Row]:
         """Everything that was counted; in any thread."""
-        tasks: dict[tuple[str, ...], Block] = {(name,): series for name, series in self._tasks.copy().items()}
-        yield from rows_of(tasks | {(names.OTHER,): self._other})
+        yield from rows_of({(name,): series for name, series in self._tasks.copy().items()})
         yield from rows_of({(name,): series for name, series in self._schedules.copy().items()})
         yield from rows_of({(): self.process})
 
@@ -173,9 +180,13 @@ class Metrics:
         return self._tasks.get(name) or self._of_newcomer(name)
 
     def _of_newcomer(self, name: str) -> TaskSeries:
-        if len(self._tasks) < self._max_tasks and name in self._host.registry:
+        registered = name in self._host.registry
+        if registered and len(self._tasks) < self._max_tasks:
             self.know_tasks()
-        return self._tasks.get(name, self._other)
+            if name in self._tasks:
+                return self._tasks[name]
+        self.process.folded.add("over_budget" if registered else "unregistered")
+        return self._other
 
     # -- events of runs --------------------------------------------------------------------
 
@@ -249,7 +260,9 @@ class Metrics:
     # -- events of the consumer ------------------------------------------------------------
 
     def _loop_blocked(self, event: Event) -> None:
-        self._of(str(event.facts.get("task", ""))).loop_blocked[""] += 1
+        # A stall that no body caused is no run that was folded.
+        series = self._of(event.facts["task"]) if event.facts.get("task") else self._other
+        series.loop_blocked[""] += 1
 
     def _broker_rewound(self, event: Event) -> None:  # noqa: ARG002 - how far is for logs
         self.process.rewound[""] += 1

@@ -6,22 +6,20 @@ import sys
 from collections.abc import Iterable
 
 from fluid.scheduler import EVENTS, TaskPriority, TaskState
+from telemetry.metric import RUN_SECONDS as RUN_SECONDS
 from telemetry.metric import Kind as Kind
 from telemetry.metric import Label
 from telemetry.metric import Metric as Metric
 from telemetry.metric import Scope as Scope
+from telemetry.metric import counter as _counter
+from telemetry.metric import gauge as _gauge
+from telemetry.metric import histogram as _histogram
 
 OTHER = "other"
 """The label value of what is in no closed set: a task that is not registered here, for one."""
 
 QUEUE_LABEL = "queue"
 """Every series carries it: the name of the queue."""
-
-RUN_SECONDS = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
-)
-"""From 1 ms to 1 h, with the bounds that people promise."""
 
 CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """For what should take milliseconds: calls to the broker, the loop, the snapshot of a scrape."""
@@ -51,24 +49,8 @@ MOVE = Label(
 DROP_CAUSE = Label("cause", ("queue_full", "export_failed", "stopped"))
 DURABILITY = Label("class", ("none", "rdb", "aof_no", "aof_everysec", "aof_always"))
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
-
-
-def _counter(name: str, help: str, *labels: Label, scope: Scope = Scope.process) -> Metric:  # noqa: A002
-    return Metric(name, Kind.counter, help, labels, scope=scope)
-
-
-def _gauge(name: str, help: str, *labels: Label, scope: Scope = Scope.process) -> Metric:  # noqa: A002
-    return Metric(name, Kind.gauge, help, labels, scope=scope)
-
-
-def _histogram(
-    name: str,
-    help: str,  # noqa: A002
-    *labels: Label,
-    buckets: tuple[float, ...] = RUN_SECONDS,
-    scope: Scope = Scope.process,
-) -> Metric:
-    return Metric(name, Kind.histogram, help, labels, buckets, scope)
+FOLD = Label("cause", ("over_budget", "unregistered"))
+CANARY_FAULT = Label("cause", ("late", "failed", "unavailable"))
 
 
 # -- runs, by task: local runs (`execute`) are in none of them -----------------------------
@@ -257,7 +239,29 @@ SPANS_DROPPED = _counter(
 TASKS_OVER_BUDGET = _gauge(
     "fluid_tasks_over_budget", "Tasks registered beyond the series budget: their runs are counted as `other`."
 )
+RUNS_FOLDED = _counter(
+    "fluid_runs_folded_total",
+    "Facts of runs that were counted as `other`: their task is beyond the budget, or not registered here.",
+    FOLD,
+)
 SERIES = _gauge("fluid_series", "Series in this answer, this one included.")
+
+# -- the canary: of each queue, the newest is the truth, so `max by (queue)` but for failures --
+
+CANARY_INTERVAL = _gauge("fluid_canary_interval_seconds", "Between two canary runs; 0 for none.")
+CANARY_LAST = _gauge(
+    "fluid_canary_last_seconds",
+    "What the last canary run took, from its queueing until its end was known; 0 where it was not queued.",
+)
+CANARY_LAST_SUCCESS = _gauge(
+    "fluid_canary_last_success_timestamp_seconds",
+    "When a canary run that was queued here last succeeded; 0 for not yet.",
+)
+CANARY_FAILURES = _counter(
+    "fluid_canary_failures_total",
+    "Canary runs that were `late`, `failed`, or for which the broker was `unavailable`.",
+    CANARY_FAULT,
+)
 
 # -- the queue: absent while the broker is away, for a stale number misleads ---------------
 

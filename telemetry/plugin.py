@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from fluid.plugins import Finding
 from fluid.scheduler import TaskManager
 from telemetry import logs
+from telemetry.checks import look
 from telemetry.telemetry import Telemetry
 
 
@@ -21,3 +25,7 @@ class TelemetryPlugin(Telemetry):
         if not logs.is_configured():
             logs.configure()
         super().attach(host)
+
+    async def checks(self, queue: str, consumers: Sequence[str]) -> Sequence[Finding]:
+        """Whether the consumers here can be scraped, and traces and logs exported."""
+        return await look(self.settings, queue, consumers)

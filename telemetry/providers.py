@@ -39,7 +39,7 @@ class Providers:
 
     def for_spans(self) -> TracerProvider | None:
         """The program's own, or the one that is made for the endpoint; None when nothing is to be traced."""
-        if _disabled():
+        if is_disabled():
             return None
         known = trace.get_tracer_provider()
         if not isinstance(known, ProxyTracerProvider):
@@ -60,7 +60,7 @@ class Providers:
         if not isinstance(known, ProxyLoggerProvider):
             return known
         if self._records is None:
-            if _disabled() or not _exports("logs"):
+            if is_disabled() or not _exports("logs"):
                 return NoOpLoggerProvider()
             from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
@@ -106,32 +106,42 @@ class Providers:
 PROVIDERS = Providers()
 
 
-def _disabled() -> bool:
+def is_disabled() -> bool:
+    """Whether the variables switch everything off."""
     return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
-def _exports(signal: str) -> bool:
-    """Whether the variables ask for the export of a signal, `traces` or `logs`, and it can be had."""
+def asks_for(signal: str) -> str:
+    """The variable that asks for the export of a signal, `traces` or `logs`; empty when none does."""
+    names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    asked = next((name for name in names if os.environ.get(name)), "")
+    return "" if _exporter(signal) == "none" else asked
+
+
+def why_not(signal: str) -> str:
+    """Why the export of a signal that was asked for cannot be had; empty when it can."""
     own = f"OTEL_EXPORTER_OTLP_{signal.upper()}"
-    asked = next(
-        (name for name in (f"{own}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT") if os.environ.get(name)), ""
-    )
-    exporter = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip()
-    if not asked or exporter == "none":
-        return False
     protocol = os.environ.get(f"{own}_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or PROTOCOL
-    if exporter != "otlp":
-        fault = f"OTEL_{signal.upper()}_EXPORTER={exporter} is not known here, set `otlp` or `none`"
-    elif protocol != PROTOCOL:
-        fault = (
-            f"{protocol} is not spoken here, set {own}_PROTOCOL={PROTOCOL} and the endpoint that speaks it"
-        )
-    elif not _installed():
-        fault = "the exporter is not installed, pip install 'fluid-tasks[otlp]'"
-    else:
-        return True
-    logger.warning("%s is set, but no %s are exported: %s", asked, signal, fault)
-    return False
+    if _exporter(signal) != "otlp":
+        return f"OTEL_{signal.upper()}_EXPORTER={_exporter(signal)} is not known here, set `otlp` or `none`"
+    if protocol != PROTOCOL:
+        return f"{protocol} is not spoken here, set {own}_PROTOCOL={PROTOCOL} and the endpoint that speaks it"
+    if not _installed():
+        return "the exporter is not installed, pip install 'fluid-tasks[otlp]'"
+    return ""
+
+
+def _exporter(signal: str) -> str:
+    return os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip()
+
+
+def _exports(signal: str) -> bool:
+    """Whether the variables ask for the export of a signal and it can be had."""
+    asked = asks_for(signal)
+    if asked and (fault := why_not(signal)):
+        logger.warning("%s is set, but no %s are exported: %s", asked, signal, fault)
+        return False
+    return bool(asked)
 
 
 def _installed() -> bool:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fluid.errors import ConfigurationError
 from fluid.settings import explain_faults
 
 PREFIX = "FLUID_TELEMETRY_"
+
+
+def _off_or_not_too_often(seconds: float) -> float:
+    if 0 < seconds < 1:
+        raise ValueError("0 for none, or at least 1 second is expected")
+    return seconds
 
 
 class TelemetrySettings(BaseSettings):
@@ -29,6 +35,8 @@ class TelemetrySettings(BaseSettings):
     """What everyone but a health probe must present, as `Authorization: Bearer`; nothing when None."""
     max_tasks: int = Field(default=500, ge=1)
     """Tasks with series of their own; the runs of any beyond are counted as `other`."""
+    canary: Annotated[float, AfterValidator(_off_or_not_too_often)] = Field(default=0.0, ge=0, le=600)
+    """Seconds between two canary runs through the queue of a consumer; 0 for none."""
 
     traces: Literal["links", "parents", "off"] = "links"
     """How an attempt's span hangs together with that of its queueing: it starts a trace of its own that links

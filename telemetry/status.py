@@ -21,6 +21,7 @@ async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
     return {
         "type": host.type,
         "worker": host.worker_name,
+        "consumer": host.consumer_name if isinstance(host, TaskConsumer) else None,
         "state": str(host.state),
         "queue": host.broker.queue,
         "broker": {"url": host.broker.url, "up": snapshot is not None, "dangers": dangers},

@@ -13,6 +13,7 @@ from fluid.errors import PluginError
 from fluid.scheduler import TaskConsumer, TaskManager
 from fluid.workers import Worker
 from telemetry import names
+from telemetry.canary import CANARY, Canary, CanarySeries
 from telemetry.current import CurrentRuns
 from telemetry.exposition import Exposition, Families, Renderer
 from telemetry.gauges import Gauges
@@ -22,7 +23,7 @@ from telemetry.metrics import Metrics
 from telemetry.narrator import Narrator
 from telemetry.providers import PROVIDERS
 from telemetry.sending import STOP_SECONDS
-from telemetry.series import Row
+from telemetry.series import Row, rows_of
 from telemetry.server import SideServer, Sources
 from telemetry.settings import TelemetrySettings
 from telemetry.status import status_of
@@ -48,6 +49,9 @@ class Attachment:
         self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag), Watchdog(host)]
         if self.traces:
             self.workers.append(Flushing())
+        self.canary = CanarySeries()
+        if settings.canary and isinstance(host, TaskConsumer):
+            self.workers.append(Canary(host, self.canary, settings.canary))
         if self.server is not None:
             self.workers.append(self.server)
         # A thread of its own: bodies may keep all those of the loop busy.
@@ -64,6 +68,9 @@ class Attachment:
             # before the metrics: they take the ids of an attempt's span as its exemplar
             self.traces.listen()
         self.metrics.listen()
+        if any(isinstance(worker, Canary) for worker in self.workers):
+            self.host.register_task(CANARY)
+            self.metrics.add_own_task(CANARY.name)
         self.health.listen()
         self.runs.listen()
         self.narrator.listen()
@@ -102,7 +109,8 @@ class Attachment:
         process = list(self._of_process.collect())
         for family in process:
             family.samples = [sample._replace(labels=sample.labels | queue) for sample in family.samples]
-        rows = [*self.metrics.rows(), *self.gauges.rows(), _dropped_spans()]
+        canary = rows_of({(): self.canary})
+        rows = [*self.metrics.rows(), *canary, *self.gauges.rows(), _dropped_spans()]
         series = 1 + sum(row.series for row in rows) + sum(len(family.samples) for family in process)
         return [*rows, Row(names.SERIES, [((), series)])], Families(process)
 

@@ -182,6 +182,16 @@ def resume(
     return deciding.resume(task, target, broker_url=broker_url, as_json=as_json)
 
 
+def doctor(target: SomeTarget = None, broker_url: BrokerUrl = None, as_json: AsJson = False) -> int:
+    """Walk the road of a run, and say which hop is broken and what to do.
+
+    It answers 1 when a hop is broken. Call it where the consumer runs, with the same settings.
+    """
+    from fluid.cli import examining
+
+    return examining.doctor(target, broker_url=broker_url, as_json=as_json)
+
+
 COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
     "queue": queue,
@@ -192,4 +202,5 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "cancel": cancel,
     "pause": pause,
     "resume": resume,
+    "doctor": doctor,
 }

@@ -19,8 +19,11 @@ STYLES = {
     "aborted": "yellow",
     "running": "cyan",
     "success": "green",
+    "fine": "green",
+    "warning": "yellow",
+    "broken": "red",
 }
-"""Where a state is shown, its colour."""
+"""Where a state, or the mark of a finding, is shown, its colour."""
 
 Cell = str | int | float | None
 

@@ -197,6 +197,8 @@ class BrokerReport:
     """Bytes; 0 is no limit."""
     clock_offset: float
     """Seconds that its clock is ahead of ours, beyond what the question itself may have taken."""
+    server: str = ""
+    """Product and version, such as `valkey 9.1.2`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fluid.clock import timestamp
@@ -37,6 +37,7 @@ class Inspection:
             memory_used=int(info.get("used_memory", 0)),
             memory_limit=limit,
             clock_offset=clock_offset,
+            server=_product(info),
         )
 
     async def _clock_offset(self) -> float:
@@ -63,6 +64,12 @@ class Inspection:
         except BrokerError:
             self._tells_configuration = False
             return b""
+
+
+def _product(info: Mapping[str, str]) -> str:
+    # Valkey also tells the version of Redis that it takes the place of.
+    name = "valkey" if "valkey_version" in info else "redis"
+    return f"{name} {info.get(f'{name}_version', '')}".rstrip()
 
 
 def read_info(report: bytes) -> dict[str, str]:

@@ -33,7 +33,7 @@ MEMORY = Band(most=0.9, fine=0.8)
 CLOCK = Band(most=1.0, fine=0.5)
 """Seconds between the server's clock and ours."""
 
-_EXPLAINED = {
+EXPLAINED = {
     "eviction": "it may evict keys when memory is full, and with them runs: set maxmemory-policy noeviction",
     "not_durable": "without an append-only file a restart takes runs back: set appendonly yes",
     "memory": "its memory is nearly full, and then it takes no runs: raise maxmemory, or find what fills it",
@@ -41,6 +41,7 @@ _EXPLAINED = {
     "clock_offset": "its clock and ours differ, so runs for an instant or with `expires` come early or late: "
     "synchronise both",
 }
+"""What each danger means: what may come of it, a colon, and what to do."""
 
 
 class Inspector(Upkeep):
@@ -67,7 +68,7 @@ class Inspector(Upkeep):
             logger.warning(
                 "the broker at %s is unsafe: %s",
                 self._broker.url,
-                _EXPLAINED[danger],
+                EXPLAINED[danger],
                 extra={"event": "broker_unsafe"},
             )
             self._announcer.announce("broker_unsafe", reason=danger)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import typer
+
+from fluid.errors import ConfigurationError
+from fluid.plugins import Finding, Mark
 
 
 class Signs:
@@ -20,6 +24,35 @@ class Signs:
     def detach(self) -> None:
         """Say so."""
         typer.echo("detached")
+
+
+class Weather:
+    """A plugin that knows a hop of its own."""
+
+    def attach(self, host: Any) -> None:
+        """Never called: a doctor attaches nothing."""
+        raise AssertionError
+
+    def detach(self) -> None:
+        """Nothing to leave."""
+
+    async def checks(self, queue: str, consumers: Sequence[str]) -> Sequence[Finding]:
+        """It rains."""
+        told = f"it rains on {queue}, where {len(consumers)} consumers are"
+        return [Finding("sky", Mark.broken, told, "take an umbrella")]
+
+
+class Clumsy(Weather):
+    """A plugin whose own look goes wrong."""
+
+    async def checks(self, queue: str, consumers: Sequence[str]) -> Sequence[Finding]:
+        """Stumble."""
+        raise ValueError("stumbled")
+
+
+def badly_set() -> Signs:
+    """A plugin whose settings cannot work."""
+    raise ConfigurationError("the signs are upside down")
 
 
 def rules(name: str) -> None:

@@ -61,7 +61,7 @@ def test_the_first_help_does_not_even_load_what_typer_checks_options_with(tmp_pa
 async def test_help_names_every_command() -> None:
     whole, runs = await call("--help"), await call("runs", "--help")
     assert whole.code == runs.code == 0
-    for name in ("run", "queue", "exec", "tasks", "status", "cancel", "pause", "resume", "runs"):
+    for name in ("run", "queue", "exec", "tasks", "status", "cancel", "pause", "resume", "doctor", "runs"):
         assert f"\n  {name} " in whole.out
     for name in ("ls", "show", "replay", "discard"):
         assert f"\n  {name} " in runs.out
@@ -97,7 +97,7 @@ async def test_a_plugins_command_that_does_not_load_is_named_and_harms_no_other(
 
 async def test_a_program_of_its_own_has_the_commands_without_the_target(tmp_path: Path) -> None:
     site = install(tmp_path)
-    for command in ("run", "queue", "exec", "tasks", "status", "cancel", "pause", "resume"):
+    for command in ("run", "queue", "exec", "tasks", "status", "cancel", "pause", "resume", "doctor"):
         told = await call(command, "--help", env=site, program=PROGRAM)
         assert told.code == 0
         assert "MODULE:CONSUMER" not in told.out
