@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-RUN_SECONDS = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
-)
+from fluid.scheduler import SLO
+
+RUN_SECONDS = SLO.BOUNDS
 """From 1 ms to 1 h, with the bounds that people promise."""
 
 

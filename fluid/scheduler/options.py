@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from fluid.errors import DeclarationError
 
@@ -62,7 +63,14 @@ class SLO:
 
     `success` is the share of runs that end in success; `start_within` and `finish_within` are
     seconds from ready to started and from queued to ended, within which that share must fall.
+    They are among `BOUNDS`, because only between those are runs told apart when they are counted.
     """
+
+    BOUNDS: ClassVar[tuple[float, ...]] = (
+        *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+        *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0),
+    )
+    """Seconds that can be promised, from 1 ms to 1 h."""
 
     success: float = 0.999
     start_within: float | None = None
@@ -74,5 +82,12 @@ class SLO:
                 f"SLO(success={self.success!r}): a share between 0 and 1 is expected, like 0.999"
             )
         for name, seconds in (("start_within", self.start_within), ("finish_within", self.finish_within)):
-            if seconds is not None and seconds <= 0:
-                raise DeclarationError(f"SLO({name}={seconds!r}): more than zero seconds are expected")
+            if seconds is not None and seconds not in self.BOUNDS:
+                raise DeclarationError(
+                    f"SLO({name}={seconds!r}): {self._nearest(seconds)} is the nearest that can be promised; "
+                    f"one of {', '.join(f'{bound:g}' for bound in self.BOUNDS)} seconds is expected"
+                )
+
+    def _nearest(self, seconds: float) -> str:
+        place = bisect(self.BOUNDS, seconds)
+        return " or ".join(f"{bound:g}" for bound in self.BOUNDS[max(0, place - 1) : place + 1])

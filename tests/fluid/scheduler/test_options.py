@@ -76,7 +76,12 @@ def test_a_promise_is_a_share_between_none_and_all(share: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["start_within", "finish_within"])
-def test_a_promised_time_is_more_than_zero_seconds(name: str) -> None:
-    assert getattr(SLO(**{name: 0.5}), name) == 0.5
-    with pytest.raises(DeclarationError, match=name):
-        SLO(**{name: 0.0})
+@pytest.mark.parametrize(
+    ("seconds", "nearest"),
+    [(0.0, "0.001"), (-1, "0.001"), (4, "2 or 5"), (0.3, "0.25 or 0.5"), (7200, "3600")],
+)
+def test_a_promised_time_is_a_bound_that_is_counted(name: str, seconds: float, nearest: str) -> None:
+    for bound in SLO.BOUNDS:
+        assert getattr(SLO(**{name: bound}), name) == bound
+    with pytest.raises(DeclarationError, match=rf"{name}={seconds!r}\): {nearest} is the nearest"):
+        SLO(**{name: seconds})

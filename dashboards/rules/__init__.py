@@ -1,0 +1,38 @@
+"""The rules of Prometheus: recordings and alerts, with their thresholds in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dashboards.rules import recording
+from dashboards.rules.of_processes import BROKER, CONSUMERS, WATCHERS
+from dashboards.rules.of_runs import RUNS, SCHEDULES
+from dashboards.rules.symptom import Symptom, group
+from dashboards.rules.thresholds import Thresholds
+from telemetry.rules import Group, as_yaml
+
+SYMPTOMS: Mapping[str, tuple[Symptom, ...]] = {
+    "fluid-alerts-runs": RUNS,
+    "fluid-alerts-schedules": SCHEDULES,
+    "fluid-alerts-consumers": CONSUMERS,
+    "fluid-alerts-broker": BROKER,
+    "fluid-alerts-watchers": WATCHERS,
+}
+"""What should not be, by the group of its alerts."""
+
+HEAD = "Written by `python -m dashboards`; thresholds are set in dashboards/thresholds.toml."
+
+
+def alerts(thresholds: Thresholds) -> Iterator[Group]:
+    """The alerts."""
+    for name, symptoms in SYMPTOMS.items():
+        yield group(name, symptoms, thresholds)
+
+
+def files(scale: float = 1.0) -> dict[str, str]:
+    """The text of every file, by its path below the generated data. `scale` shortens every duration."""
+    thresholds = Thresholds(scale)
+    return {
+        "rules/recording.yaml": as_yaml(HEAD, recording.groups(thresholds)),
+        "rules/alerts.yaml": as_yaml(HEAD, alerts(thresholds)),
+    }

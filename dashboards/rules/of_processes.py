@@ -1,0 +1,108 @@
+"""What should not happen to consumers, to the broker, and to those who watch."""
+
+from __future__ import annotations
+
+from dashboards.rules.symptom import Board, Symptom
+
+CONSUMERS = (
+    # A consumer that is gone tells nothing: it is missed where there was one, or where runs are ready.
+    Symptom(
+        name="FluidConsumerAbsent",
+        board=Board.queues,
+        summary="Nobody consumes a queue.",
+        description="""No consumer of queue {{ $labels.queue }} is seen: runs wait until one starts.""",
+        expr="""
+(
+  max by (queue) (last_over_time(@SLOTS[@memory])) > 0
+  or
+  max by (queue) (queue_status:fluid_queue_runs:sum{status="ready"}) > 0
+)
+unless on (queue)
+max by (queue) (@SLOTS) > 0
+""",
+    ),
+    Symptom(
+        name="FluidSlotsAllBusy",
+        board=Board.queues,
+        summary="All slots are busy while runs wait.",
+        description="""{{ $value | humanizePercentage }} of the slots of queue {{ $labels.queue }} are busy,
+            and runs are ready that find none.""",
+        expr="""
+queue:fluid_slots_busy:ratio >= @ratio
+and on (queue)
+queue_status:fluid_queue_runs:sum{status="ready"} > 0
+""",
+    ),
+    Symptom(
+        name="FluidClaimingStopped",
+        board=Board.queues,
+        summary="Slots are free and runs ready, but none starts.",
+        description="""{{ $value | printf "%.0f" }} runs of queue {{ $labels.queue }} are ready and slots are
+            free, but in @window no attempt has begun. The queue is not paused.""",
+        expr="""
+max by (queue) (queue_status:fluid_queue_runs:sum{status="ready"}) > 0
+and on (queue)
+queue:fluid_slots_busy:ratio < 1
+unless on (queue)
+sum by (queue) (increase(@RUNS_STARTED[@window])) > 0
+unless on (queue)
+max by (queue) (@QUEUE_PAUSED) > 0
+""",
+    ),
+    Symptom(
+        name="FluidLoopBlocked",
+        board=Board.task,
+        of=("queue", "task"),
+        summary="A task blocks the event loop.",
+        description="""Bodies of {{ $labels.task }} in queue {{ $labels.queue }} have made the event loop
+            stand still {{ $value | printf "%.0f" }} times in @window. Everything beside them waited.""",
+        expr="sum by (queue, task) (increase(@LOOP_BLOCKED[@window])) >= @stalls",
+    ),
+    # Jobs of ours are those that have told their version of late.
+    Symptom(
+        name="FluidTargetDown",
+        board=Board.overview,
+        of=("job",),
+        summary="A process cannot be scraped.",
+        description="""Prometheus cannot scrape {{ $labels.instance }} of job {{ $labels.job }}.""",
+        expr="""
+up == 0
+and on (job)
+max by (job) (last_over_time(@BUILD[@memory])) > 0
+""",
+    ),
+)
+
+BROKER = (
+    Symptom(
+        name="FluidBrokerDown",
+        board=Board.overview,
+        summary="Processes cannot reach the broker.",
+        description="""{{ $value | humanizePercentage }} of the processes of queue {{ $labels.queue }} cannot
+            reach the broker.""",
+        expr="count by (queue) (@BROKER_UP == 0) / on (queue) count by (queue) (@BROKER_UP) > @share",
+    ),
+)
+
+WATCHERS = (
+    Symptom(
+        name="FluidHandlerDrops",
+        board=Board.telemetry,
+        summary="A handler does not keep up, and events are dropped before it.",
+        description="""The handler {{ $labels.handler }} of {{ $labels.event }} in queue {{ $labels.queue }}
+            has missed {{ $value | printf "%.0f" }} events in @window. Runs are not affected.""",
+        expr="sum by (queue, event, handler) (increase(@HANDLER_DROPPED[@window])) > @events",
+    ),
+    Symptom(
+        name="FluidTelemetryFails",
+        board=Board.telemetry,
+        summary="What watches does not work as it should.",
+        description="""In queue {{ $labels.queue }}, {{ $labels.part }} failed {{ $value | printf "%.0f" }}
+            times in @window. Runs are not affected.""",
+        expr="""
+label_replace(
+  sum by (queue) (increase(@HANDLER_FAILURES[@window])) > @faults, "part", "handlers", "", ""
+)
+""",
+    ),
+)

@@ -1,0 +1,143 @@
+"""What should not happen to runs and schedules."""
+
+from __future__ import annotations
+
+from dashboards.rules.symptom import Board, Symptom
+
+TASK = ("queue", "task")
+
+RUNS = (
+    Symptom(
+        name="FluidOldestRunTooOld",
+        board=Board.queues,
+        summary="Runs wait too long.",
+        description="""The oldest ready {{ $labels.priority }} run of queue {{ $labels.queue }} has been ready
+            for {{ $value | humanizeDuration }}.""",
+        expr="""
+queue_priority:fluid_queue_oldest_ready_seconds:max{priority="high"} > @high_seconds
+or
+queue_priority:fluid_queue_oldest_ready_seconds:max{priority="medium"} > @medium_seconds
+or
+queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_seconds
+""",
+    ),
+    Symptom(
+        name="FluidWillNotDrainInTime",
+        board=Board.queues,
+        summary="There is more work than the consumers manage.",
+        description="""At its pace of now, queue {{ $labels.queue }} needs {{ $value | humanizeDuration }} for
+            the runs that are ready; it should need less than @limit.""",
+        expr="queue:fluid_queue_runs:drain_seconds > @limit_seconds",
+    ),
+    Symptom(
+        name="FluidFailureRatioHigh",
+        board=Board.task,
+        of=TASK,
+        summary="Many runs of a task fail.",
+        description="""{{ $value | humanizePercentage }} of the runs of {{ $labels.task }} that end in queue
+            {{ $labels.queue }} fail.""",
+        expr="""
+queue_task:fluid_runs_failed:ratio_@rate > @ratio
+and on (queue, task)
+sum by (queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failures
+""",
+    ),
+    Symptom(
+        name="FluidNothingSucceeds",
+        board=Board.task,
+        of=TASK,
+        summary="No run of a task succeeds.",
+        description="""In @window, {{ $value | printf "%.0f" }} runs of {{ $labels.task }} in queue
+            {{ $labels.queue }} have failed and none has succeeded.""",
+        expr="""
+sum by (queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failures
+unless on (queue, task)
+sum by (queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
+""",
+    ),
+    Symptom(
+        name="FluidDeadRunsGrow",
+        board=Board.task,
+        of=TASK,
+        summary="Runs are found dead, and wait for a person.",
+        description="""Runs of {{ $labels.task }} in queue {{ $labels.queue }} are found dead
+            ({{ $labels.reason }}): {{ $value | printf "%.0f" }} in @window.""",
+        expr="sum by (queue, task, reason) (increase(@RUNS_DEAD[@window])) > @runs",
+    ),
+    Symptom(
+        name="FluidHeldRunsUnknown",
+        board=Board.queues,
+        summary="Runs are held that no consumer knows.",
+        description="""In queue {{ $labels.queue }} runs are held that no consumer can take
+            ({{ $labels.reason }}): {{ $value | printf "%.0f" }} came in @window.""",
+        expr="""
+sum by (queue, reason) (
+  increase(@RUNS_HELD{reason=~"unknown_task|newer_message"}[@window])
+) > @runs
+and on (queue)
+queue_status:fluid_queue_runs:sum{status="held"} > 0
+""",
+    ),
+    Symptom(
+        name="FluidRunsLost",
+        board=Board.task,
+        of=TASK,
+        summary="Attempts are lost with their consumers.",
+        description="""Leases of {{ $labels.task }} in queue {{ $labels.queue }} ran out:
+            {{ $value | printf "%.0f" }} in @window. The runs are delivered again.""",
+        expr="sum by (queue, task) (increase(@RUNS_LOST[@window])) > @runs",
+    ),
+    Symptom(
+        name="FluidRunsUnaccounted",
+        board=Board.overview,
+        summary="The books do not balance.",
+        description="""{{ $value | printf "%.0f" }} runs of queue {{ $labels.queue }} are neither ended nor
+            open, or ended twice.""",
+        expr="max by (queue) (abs(@BOOKS_UNACCOUNTED)) > @runs",
+    ),
+    Symptom(
+        name="FluidRetryStorm",
+        board=Board.task,
+        of=TASK,
+        summary="Most attempts of a task are tried again.",
+        description="""{{ $value | humanizePercentage }} of the attempts of {{ $labels.task }} in queue
+            {{ $labels.queue }} fail and are tried again.""",
+        expr="""
+queue_task:fluid_runs_retried:ratio_@rate > @ratio
+and on (queue, task)
+sum by (queue, task) (increase(@RUNS_RETRIED[@window])) >= @retries
+""",
+    ),
+)
+
+SCHEDULES = (
+    Symptom(
+        name="FluidScheduleMissed",
+        board=Board.schedules,
+        of=TASK,
+        summary="Ticks of a schedule passed and will not be fired.",
+        description="""The schedule of {{ $labels.task }} in queue {{ $labels.queue }} missed
+            {{ $value | printf "%.0f" }} ticks in @window.""",
+        expr="max by (queue, task) (increase(@SCHEDULE_MISSED[@window])) > @ticks",
+    ),
+    # A scheduler that is gone tells nothing: what it told last is remembered, unless another one tells the
+    # schedules of the queue now, and this one is no longer among them.
+    Symptom(
+        name="FluidScheduleLate",
+        board=Board.schedules,
+        of=TASK,
+        summary="A schedule is not fired.",
+        description="""The tick of {{ $labels.task }} in queue {{ $labels.queue }} is
+            {{ $value | humanizeDuration }} overdue.""",
+        expr="""
+time() - (max by (queue, task) (@SCHEDULE_NEXT_FIRE) > 0) > @limit_seconds
+or
+time()
+- (
+  max by (queue, task) (last_over_time(@SCHEDULE_NEXT_FIRE[@memory])) > 0
+  unless on (queue)
+  group by (queue) (@SCHEDULE_NEXT_FIRE)
+) > @limit_seconds
+""",
+    ),
+)

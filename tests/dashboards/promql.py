@@ -1,0 +1,83 @@
+"""What a query asks for, read by a parser of PromQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import promql_parser
+
+from telemetry.names import CATALOGUE, QUEUE_LABEL, Metric, Scope
+
+SERIES: dict[str, Metric] = {
+    f"{row.name}{part}": row
+    for row in CATALOGUE
+    for part in (("_bucket", "_sum", "_count") if row.buckets else ("",))
+}
+"""The names that are scraped, with their rows of the catalogue."""
+
+FOREIGN = {"up"}
+"""Names that Prometheus itself makes."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A name, and the values of its labels that are asked for."""
+
+    name: str
+    matchers: tuple[tuple[str, str], ...]
+
+
+def selectors(query: str) -> Iterator[Selector]:
+    """Everything that a query selects; ValueError for what is no PromQL."""
+    found: list[Selector] = []
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            matchers = node.matchers.matchers if node.matchers else []
+            found.append(Selector(node.name or "", tuple((one.name, one.value) for one in matchers)))
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    yield from found
+
+
+def faults(query: str, recorded: frozenset[str] = frozenset()) -> Iterator[str]:
+    """What a query asks for that is neither in the catalogue nor recorded."""
+    for selector in selectors(query):
+        row = SERIES.get(selector.name)
+        if row is None:
+            if selector.name not in FOREIGN | recorded:
+                yield f"{selector.name} is in no catalogue"
+            continue
+        labels = {label.name: label.values for label in row.labels} | {QUEUE_LABEL: ()}
+        for name, value in selector.matchers:
+            if name not in labels:
+                yield f"{selector.name} has no label {name}"
+            elif labels[name] and (unknown := set(value.split("|")) - set(labels[name])):
+                yield f"{selector.name}: {name} is never {', '.join(sorted(unknown))}"
+
+
+def sums_of_the_fleet(query: str) -> Iterator[str]:
+    """Fleet series that are added up; what every consumer tells is to be told once."""
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.AggregateExpr) and str(node.op) in {"sum", "avg", "count"}:
+            added.extend(told_by_the_fleet(node.expr))
+
+    added: list[str] = []
+    promql_parser.walk(promql_parser.parse(query), visit)
+    yield from added
+
+
+def told_by_the_fleet(node: promql_parser.Expr) -> Iterator[str]:
+    """The fleet series below a node that no `max` or `min` has made one of."""
+    if isinstance(node, promql_parser.AggregateExpr) and str(node.op) in {"max", "min", "group"}:
+        return
+    if isinstance(node, promql_parser.VectorSelector):
+        row = SERIES.get(node.name or "")
+        if row is not None and row.scope is Scope.fleet:
+            yield row.name
+    children = [getattr(node, name, None) for name in ("expr", "lhs", "rhs", "vector_selector")]
+    for child in [*children, *getattr(node, "args", [])]:
+        if isinstance(child, promql_parser.Expr):
+            yield from told_by_the_fleet(child)

@@ -1,0 +1,386 @@
+"""For every alert, what is scraped before, while and after it fires. A value is that of a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.dashboards.promtool import Values, counted
+
+LENGTH = 240
+"""Minutes that a story lasts at most."""
+
+HEALTHY: Mapping[str, Values] = {
+    f"{name}{{{more}job='workers',instance='{instance}'}}": f"{value}x{LENGTH}"
+    for instance in ("a", "b")
+    for name, more, value in (
+        ("up", "", 1),
+        ("fluid_build_info", "queue='orders',version='1.0',", 1),
+        ("fluid_broker_up", "queue='orders',", 1),
+        ("fluid_slots", "queue='orders',", 32),
+        ("fluid_slots_busy", "queue='orders',", 1),
+    )
+}
+"""Two consumers that are well; a story tells what is different."""
+
+
+def at(name: str, instance: str = "a", queue: str = "orders", **labels: str) -> str:
+    """A series of an instance."""
+    told = {"queue": queue} | labels | {"job": "workers", "instance": instance}
+    return f"{name}{{{','.join(f'{label}={value!r}' for label, value in told.items())}}}"
+
+
+def up(instance: str, job: str = "workers") -> str:
+    """Whether Prometheus could scrape an instance."""
+    return f"up{{job={job!r},instance={instance!r}}}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """An alert, from all is well over trouble to all is well."""
+
+    alert: str
+    rule: str
+    """What the story shows, beside the usual."""
+    series: Mapping[str, Values]
+    quiet: tuple[str, ...]
+    """When it does not fire, although it could be thought to."""
+    fires: str
+    labels: Mapping[str, str] = field(default_factory=lambda: {"queue": "orders"})
+    says: str
+    resolved: str
+
+
+OF_CHARGE = {"queue": "orders", "task": "charge"}
+
+RUNS = (
+    Story(
+        alert="FluidOldestRunTooOld",
+        rule="each priority has its own limit, and every consumer tells the same",
+        series={
+            at("fluid_queue_oldest_ready_seconds", "a", priority="high"): [50] * 20 + [90] * 10 + [0] * 20,
+            at("fluid_queue_oldest_ready_seconds", "b", priority="high"): [50] * 20 + [90] * 10 + [0] * 20,
+            at("fluid_queue_oldest_ready_seconds", "a", priority="medium"): [290] * 50,
+            at("fluid_queue_oldest_ready_seconds", "a", priority="low"): [3500] * 50,
+        },
+        quiet=("19m", "21m"),
+        fires="23m",
+        labels={"queue": "orders", "priority": "high"},
+        says="The oldest ready high run of queue orders has been ready for 1m 30s.",
+        resolved="30m",
+    ),
+    Story(
+        alert="FluidWillNotDrainInTime",
+        rule="the pace is that of runs that end",
+        series={
+            at("fluid_queue_runs", priority="low", status="ready"): [600] * 60 + [1200] * 30 + [0] * 30,
+            at("fluid_books_runs_total", "a", outcome="success"): f"0+60x{LENGTH}",
+            at("fluid_books_runs_total", "b", outcome="success"): f"0+60x{LENGTH}",
+            at("fluid_books_runs_total", "a", outcome="accepted"): f"0+600x{LENGTH}",
+            at("fluid_runs_started_total", task="charge"): f"0+60x{LENGTH}",
+        },
+        quiet=("59m", "74m"),
+        fires="76m",
+        says="At its pace of now, queue orders needs 20m 0s for the runs that are ready; "
+        "it should need less than 15m.",
+        resolved="91m",
+    ),
+    Story(
+        alert="FluidWillNotDrainInTime",
+        rule="without any pace it never drains",
+        series={
+            at("fluid_queue_runs", priority="low", status="ready"): [0] * 30 + [1] * 30 + [0] * 30,
+            at("fluid_books_runs_total", outcome="success"): f"7x{LENGTH}",
+            at("fluid_slots_busy", "a"): [32] * LENGTH,
+            at("fluid_slots_busy", "b"): [28] * LENGTH,
+            at("fluid_runs_started_total", task="charge"): f"0+60x{LENGTH}",
+        },
+        quiet=("29m", "44m"),
+        fires="46m",
+        says="At its pace of now, queue orders needs +Inf for the runs that are ready; "
+        "it should need less than 15m.",
+        resolved="61m",
+    ),
+    Story(
+        alert="FluidFailureRatioHigh",
+        rule="a few failures among many runs are no trouble",
+        series={
+            at("fluid_runs_ended_total", "a", task="charge", state="success"): counted((60, 98), (120, 80)),
+            at("fluid_runs_ended_total", "a", task="charge", state="failure"): counted(
+                (60, 2), (30, 20), (90, 2)
+            ),
+            at("fluid_runs_ended_total", "b", task="rare", state="success"): counted((60, 0.1), (120, 0.1)),
+            at("fluid_runs_ended_total", "b", task="rare", state="failure"): counted((60, 0.1), (120, 0.1)),
+        },
+        quiet=("59m", "64m"),
+        fires="75m",
+        labels=OF_CHARGE,
+        says="20% of the runs of charge that end in queue orders fail.",
+        resolved="97m",
+    ),
+    Story(
+        alert="FluidNothingSucceeds",
+        rule="a single success is enough",
+        series={
+            at("fluid_runs_ended_total", "a", task="charge", state="success"): counted(
+                (60, 1), (60, 0), (60, 1)
+            ),
+            at("fluid_runs_ended_total", "b", task="charge", state="failure"): counted((60, 0), (120, 0.2)),
+        },
+        quiet=("59m", "85m"),
+        fires="95m",
+        labels=OF_CHARGE,
+        says="In 30m, 6 runs of charge in queue orders have failed and none has succeeded.",
+        resolved="122m",
+    ),
+    Story(
+        alert="FluidDeadRunsGrow",
+        rule="those that are dead already are no news",
+        series={
+            at("fluid_runs_dead_total", task="charge", reason="lost_too_often"): [4] * 30 + [6] * 60,
+            at("fluid_queue_runs", priority="low", status="dead"): [4] * 30 + [6] * 60,
+        },
+        quiet=("29m",),
+        fires="31m",
+        labels={**OF_CHARGE, "reason": "lost_too_often"},
+        says="Runs of charge in queue orders are found dead (lost_too_often): 2 in 15m.",
+        resolved="46m",
+    ),
+    Story(
+        alert="FluidHeldRunsUnknown",
+        rule="runs over a limit are held by intent, and a deploy may be under way",
+        series={
+            at("fluid_runs_held_total", task="charge", reason="limit"): f"0+5x{LENGTH}",
+            at("fluid_runs_held_total", task="other", reason="unknown_task"): [0] * 30 + [3] * 90,
+            at("fluid_queue_runs", priority="low", status="held"): [2] * 30 + [5] * 30 + [0] * 60,
+        },
+        quiet=("29m", "39m"),
+        fires="42m",
+        labels={"queue": "orders", "reason": "unknown_task"},
+        says="In queue orders runs are held that no consumer can take (unknown_task): 3 came in 6h.",
+        resolved="61m",
+    ),
+    Story(
+        alert="FluidRunsLost",
+        rule="whoever rescued them tells",
+        series={
+            at("fluid_runs_lost_total", "a", task="charge"): [0] * 30 + [1] * 60,
+            at("fluid_runs_lost_total", "b", task="charge"): [0] * 30 + [2] * 60,
+        },
+        quiet=("29m",),
+        fires="30m",
+        labels=OF_CHARGE,
+        says="Leases of charge in queue orders ran out: 3 in 15m. The runs are delivered again.",
+        resolved="46m",
+    ),
+    Story(
+        alert="FluidRunsUnaccounted",
+        rule="too many are as bad as too few",
+        series={
+            at("fluid_books_unaccounted", "a"): [0] * 30 + [-2] * 10 + [0] * 30,
+            at("fluid_books_unaccounted", "b"): [0] * 30 + [-2] * 10 + [0] * 30,
+        },
+        quiet=("29m", "30m"),
+        fires="32m",
+        says="2 runs of queue orders are neither ended nor open, or ended twice.",
+        resolved="40m",
+    ),
+    Story(
+        alert="FluidRetryStorm",
+        rule="some retries are what they are for",
+        series={
+            at("fluid_runs_started_total", task="charge"): counted((180, 100)),
+            at("fluid_runs_retried_total", task="charge", reason="error"): counted((60, 30), (90, 30)),
+            at("fluid_runs_retried_total", "b", task="charge", reason="timeout"): counted(
+                (60, 0), (30, 30), (60, 0)
+            ),
+        },
+        quiet=("59m", "63m"),
+        fires="75m",
+        labels=OF_CHARGE,
+        says="60% of the attempts of charge in queue orders fail and are tried again.",
+        resolved="96m",
+    ),
+)
+
+SCHEDULES = (
+    Story(
+        alert="FluidScheduleMissed",
+        rule="every scheduler keeps its own account of the same ticks",
+        series={
+            at("fluid_schedule_missed_total", "a", task="sweep"): [0] * 30 + [2] * 60,
+            at("fluid_schedule_missed_total", "b", task="sweep"): [0] * 30 + [3] * 60,
+        },
+        quiet=("29m",),
+        fires="31m",
+        labels={"queue": "orders", "task": "sweep"},
+        says="The schedule of sweep in queue orders missed 3 ticks in 15m.",
+        resolved="46m",
+    ),
+    Story(
+        alert="FluidScheduleLate",
+        rule="the scheduler that fires last knows best",
+        series={
+            at("fluid_schedule_next_fire_timestamp_seconds", "a", task="sweep"): (
+                [(minute // 10 + 1) * 600 for minute in range(60)] + [3600] * 10 + [9000] * 50
+            ),
+            at("fluid_schedule_next_fire_timestamp_seconds", "b", task="sweep"): [600] * 120,
+            at("fluid_schedule_next_fire_timestamp_seconds", "a", task="never"): [0] * 120,
+        },
+        quiet=("59m", "61m"),
+        fires="65m",
+        labels={"queue": "orders", "task": "sweep"},
+        says="The tick of sweep in queue orders is 5m 0s overdue.",
+        resolved="70m",
+    ),
+    Story(
+        alert="FluidScheduleLate",
+        rule="what a scheduler told last is remembered, but for a schedule that was taken off",
+        series={
+            at("fluid_schedule_next_fire_timestamp_seconds", "a", task="sweep"): (
+                [3000] * 30 + ["stale"] + ["_"] * 39 + [9000] * 50
+            ),
+            at("fluid_schedule_next_fire_timestamp_seconds", queue="mail", task="gone"): (
+                [3000] * 30 + ["stale"]
+            ),
+            at("fluid_schedule_next_fire_timestamp_seconds", queue="mail", task="kept"): [90000] * 120,
+        },
+        quiet=("29m", "50m"),
+        fires="60m",
+        labels={"queue": "orders", "task": "sweep"},
+        says="The tick of sweep in queue orders is 10m 0s overdue.",
+        resolved="70m",
+    ),
+)
+
+CONSUMERS = (
+    Story(
+        alert="FluidConsumerAbsent",
+        rule="one that is left is enough, and a manager is none",
+        series={
+            at("fluid_slots", "a"): [32] * 20 + ["stale"],
+            at("fluid_slots", "b"): [32] * 30 + ["stale"],
+            at("fluid_slots", "web"): [0] * 120,
+            at("fluid_slots", "c"): ["_"] * 60 + [32] * 60,
+        },
+        quiet=("29m", "31m"),
+        fires="33m",
+        says="No consumer of queue orders is seen: runs wait until one starts.",
+        resolved="60m",
+    ),
+    Story(
+        alert="FluidConsumerAbsent",
+        rule="runs wait where there never was a consumer",
+        series={
+            at("fluid_slots", "web", queue="mail"): [0] * 120,
+            at("fluid_queue_runs", "web", queue="mail", priority="low", status="ready"): (
+                [0] * 30 + [4] * 30 + [0] * 60
+            ),
+        },
+        quiet=("29m",),
+        fires="33m",
+        labels={"queue": "mail"},
+        says="No consumer of queue mail is seen: runs wait until one starts.",
+        resolved="60m",
+    ),
+    Story(
+        alert="FluidSlotsAllBusy",
+        rule="busy slots are well used, until runs wait for them",
+        series={
+            at("fluid_slots_busy", "a"): [32] * 120,
+            at("fluid_slots_busy", "b"): [32] * 120,
+            at("fluid_queue_runs", priority="low", status="ready"): [0] * 40 + [5] * 30 + [0] * 60,
+        },
+        quiet=("39m", "54m"),
+        fires="56m",
+        says="100% of the slots of queue orders are busy, and runs are ready that find none.",
+        resolved="70m",
+    ),
+    Story(
+        alert="FluidClaimingStopped",
+        rule="a pause is no fault, and what starts anywhere is claimed",
+        series={
+            at("fluid_queue_runs", priority="low", status="ready"): [0] * 30 + [5] * 60,
+            at("fluid_runs_started_total", "b", task="charge"): counted((30, 1), (20, 0), (60, 1)),
+            at("fluid_queue_runs", "c", queue="mail", priority="low", status="ready"): [5] * 120,
+            at("fluid_queue_paused", "c", queue="mail"): [1] * 120,
+            at("fluid_slots", "c", queue="mail"): [32] * 120,
+            at("fluid_slots_busy", "c", queue="mail"): [0] * 120,
+        },
+        quiet=("29m", "34m"),
+        fires="38m",
+        says="5 runs of queue orders are ready and slots are free, but in 5m no attempt has begun. "
+        "The queue is not paused.",
+        resolved="52m",
+    ),
+    Story(
+        alert="FluidLoopBlocked",
+        rule="a stall now and then wakes nobody",
+        series={at("fluid_loop_blocked_total", task="charge"): [0] * 20 + [2] * 20 + [5] * 40},
+        quiet=("25m", "39m"),
+        fires="41m",
+        labels=OF_CHARGE,
+        says="Bodies of charge in queue orders have made the event loop stand still 3 times in 15m. "
+        "Everything beside them waited.",
+        resolved="56m",
+    ),
+    Story(
+        alert="FluidTargetDown",
+        rule="targets that are not ours are not our trouble",
+        series={
+            up("b"): [1] * 30 + [0] * 30 + [1] * 30,
+            at("fluid_build_info", "b", version="1.0"): [1] * 30 + ["stale"],
+            up("z", job="elsewhere"): [0] * 90,
+        },
+        quiet=("29m", "31m"),
+        fires="33m",
+        labels={"job": "workers", "instance": "b"},
+        says="Prometheus cannot scrape b of job workers.",
+        resolved="60m",
+    ),
+)
+
+BROKER = (
+    Story(
+        alert="FluidBrokerDown",
+        rule="one process that cannot reach it is enough",
+        series={at("fluid_broker_up", "b"): [1] * 20 + [0] + [1] * 9 + [0] * 10 + [1] * 30},
+        quiet=("20m", "30m"),
+        fires="32m",
+        says="50% of the processes of queue orders cannot reach the broker.",
+        resolved="40m",
+    ),
+)
+
+OF_PAGER = {"queue": "orders", "event": "failure", "handler": "pager"}
+
+WATCHERS = (
+    Story(
+        alert="FluidHandlerDrops",
+        rule="what is dropped anywhere counts",
+        series={
+            at("fluid_handler_dropped_total", "a", event="failure", handler="pager"): [0] * 30 + [4] * 60,
+            at("fluid_handler_dropped_total", "b", event="failure", handler="pager"): [1] * 30 + [2] * 60,
+        },
+        quiet=("29m",),
+        fires="31m",
+        labels=OF_PAGER,
+        says="The handler pager of failure in queue orders has missed 5 events in 10m. "
+        "Runs are not affected.",
+        resolved="41m",
+    ),
+    Story(
+        alert="FluidTelemetryFails",
+        rule="handlers that raise",
+        series={
+            at("fluid_handler_failures_total", "a", event="end", handler="pager"): [3] * 30 + [5] * 60,
+        },
+        quiet=("29m",),
+        fires="31m",
+        labels={"queue": "orders", "part": "handlers"},
+        says="In queue orders, handlers failed 2 times in 10m. Runs are not affected.",
+        resolved="41m",
+    ),
+)
+
+STORIES = (*RUNS, *SCHEDULES, *CONSUMERS, *BROKER, *WATCHERS)
