@@ -13,7 +13,7 @@ SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tes
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all chaos million latency check format build clean
+.PHONY: help install run test servers smoke test-all chaos million latency check format dashboards build clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,13 +60,16 @@ format: $(GROUPED) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+dashboards: $(GROUPED) ## Write the rules for Prometheus anew; thresholds are in dashboards/thresholds.toml
+	$(BIN)/python -m dashboards
+
 build: $(GROUPED) ## Build the wheel and the source distribution into dist/
 	rm -rf dist
 	$(BIN)/python -m build
 
 clean: ## Remove everything that was made here
 	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find $(wildcard fluid telemetry tests examples) -name __pycache__ -prune -exec rm -rf {} +
+	find $(wildcard fluid telemetry dashboards tests examples) -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

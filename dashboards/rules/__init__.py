@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dashboards.rules import recording
 from dashboards.rules.of_processes import BROKER, CONSUMERS, WATCHERS
 from dashboards.rules.of_runs import RUNS, SCHEDULES
+from dashboards.rules.recording import groups as recordings
 from dashboards.rules.symptom import Symptom, group
 from dashboards.rules.thresholds import Thresholds
 from telemetry.rules import Group, as_yaml
@@ -33,6 +33,6 @@ def files(scale: float = 1.0) -> dict[str, str]:
     """The text of every file, by its path below the generated data. `scale` shortens every duration."""
     thresholds = Thresholds(scale)
     return {
-        "rules/recording.yaml": as_yaml(HEAD, recording.groups(thresholds)),
+        "rules/recording.yaml": as_yaml(HEAD, recordings(thresholds)),
         "rules/alerts.yaml": as_yaml(HEAD, alerts(thresholds)),
     }

@@ -97,11 +97,22 @@ WATCHERS = (
         name="FluidTelemetryFails",
         board=Board.telemetry,
         summary="What watches does not work as it should.",
-        description="""In queue {{ $labels.queue }}, {{ $labels.part }} failed {{ $value | printf "%.0f" }}
-            times in @window. Runs are not affected.""",
+        description="""Queue {{ $labels.queue }}, {{ $labels.part }}: {{ $value | printf "%.0f" }} in @window.
+            What is seen of runs may be incomplete; the runs are not affected.""",
         expr="""
 label_replace(
-  sum by (queue) (increase(@HANDLER_FAILURES[@window])) > @faults, "part", "handlers", "", ""
+  sum by (queue) (increase(@HANDLER_FAILURES[@window])) > @faults,
+  "part", "failures of handlers", "", ""
+)
+or
+label_replace(
+  sum by (queue) (increase(@SPANS_DROPPED[@window])) > @faults,
+  "part", "spans dropped", "", ""
+)
+or
+label_replace(
+  sum by (queue) (increase(@LOG_LINES_DROPPED[@window])) > @faults,
+  "part", "log lines dropped", "", ""
 )
 """,
     ),

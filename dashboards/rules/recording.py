@@ -46,9 +46,7 @@ OF_TASKS = {
         "sum by (queue, task) (rate(@RUNS_STARTED[@window]))"
     ),
     "queue_priority:fluid_run_wait_seconds:p99_rate@window": (
-        "histogram_quantile(\n"
-        "  0.99, sum by (queue, priority, le) (rate(@{RUN_WAIT}_bucket[@window]))\n"
-        ")"
+        "histogram_quantile(\n  0.99, sum by (queue, priority, le) (rate(@{RUN_WAIT}_bucket[@window]))\n)"
     ),
     "queue_task:fluid_run_duration_seconds:p99_rate@window": (
         "histogram_quantile(\n  0.99, sum by (queue, task, le) (rate(@{RUN_DURATION}_bucket[@window]))\n)"

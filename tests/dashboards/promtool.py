@@ -75,9 +75,7 @@ def run(
         "tests": [
             {
                 "interval": "1m",
-                "input_series": [
-                    {"series": name, "values": text(values)} for name, values in series.items()
-                ],
+                "input_series": [{"series": name, "values": text(values)} for name, values in series.items()],
                 "alert_rule_test": alerts,
                 "promql_expr_test": queries,
             }

@@ -369,17 +369,23 @@ WATCHERS = (
         "Runs are not affected.",
         resolved="41m",
     ),
-    Story(
-        alert="FluidTelemetryFails",
-        rule="handlers that raise",
-        series={
-            at("fluid_handler_failures_total", "a", event="end", handler="pager"): [3] * 30 + [5] * 60,
-        },
-        quiet=("29m",),
-        fires="31m",
-        labels={"queue": "orders", "part": "handlers"},
-        says="In queue orders, handlers failed 2 times in 10m. Runs are not affected.",
-        resolved="41m",
+    *(
+        Story(
+            alert="FluidTelemetryFails",
+            rule=part,
+            series={at(name, "a", **labels): [3] * 30 + [5] * 60},
+            quiet=("29m",),
+            fires="31m",
+            labels={"queue": "orders", "part": part},
+            says=f"Queue orders, {part}: 2 in 10m. "
+            "What is seen of runs may be incomplete; the runs are not affected.",
+            resolved="41m",
+        )
+        for part, name, labels in (
+            ("failures of handlers", "fluid_handler_failures_total", {"event": "end", "handler": "pager"}),
+            ("spans dropped", "fluid_telemetry_spans_dropped_total", {"cause": "export_failed"}),
+            ("log lines dropped", "fluid_log_lines_dropped_total", {}),
+        )
     ),
 )
 

@@ -24,7 +24,9 @@ ALERTS = {rule.alert: rule for group in GROUPS for rule in group.rules if isinst
 pytestmark = pytest.mark.servers
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: re.sub(r"\W+", "-", f"{story.alert} {story.rule}"))
+@pytest.mark.parametrize(
+    "story", STORIES, ids=lambda story: re.sub(r"\W+", "-", f"{story.alert} {story.rule}")
+)
 def test_an_alert_is_silent_fires_and_resolves(story: Story, tmp_path: Path) -> None:
     fired = promtool.expected(ALERTS[story.alert], story.labels, story.says)
     promtool.run(

@@ -21,9 +21,7 @@ from tests.house.reading import ROOT, report
 from tests.support.servers import find_promtool
 
 RULES = [
-    rule
-    for group in (*recording.groups(Thresholds()), *rules.alerts(Thresholds()))
-    for rule in group.rules
+    rule for group in (*recording.groups(Thresholds()), *rules.alerts(Thresholds())) for rule in group.rules
 ]
 ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
 RECORDED = frozenset(rule.record for rule in RULES if isinstance(rule, Recording))
@@ -165,7 +163,10 @@ def test_a_scale_shortens_every_duration_and_nothing_else() -> None:
     assert whole.table("FluidFailureRatioHigh")["window"] == "15m"
     assert short.table("FluidFailureRatioHigh") == {
         **whole.table("FluidFailureRatioHigh"),
-        **{"for": "6s", "for_seconds": "6", "window": "18s", "window_seconds": "18"},
+        "for": "6s",
+        "for_seconds": "6",
+        "window": "18s",
+        "window_seconds": "18",
     }
 
 

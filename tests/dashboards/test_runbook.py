@@ -21,7 +21,9 @@ PAGE = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 QUERIES = re.findall(r"^ {4}(\S.*)$", PAGE, re.MULTILINE)
 COMMANDS = sorted(set(re.findall(r"`(fluid [^`]+)`", PAGE)))
-ALERTS = {rule.alert for group in rules.alerts(Thresholds()) for rule in group.rules if isinstance(rule, Alert)}
+ALERTS = {
+    rule.alert for group in rules.alerts(Thresholds()) for rule in group.rules if isinstance(rule, Alert)
+}
 RECORDED = frozenset(
     rule.record
     for group in recording.groups(Thresholds())

@@ -117,6 +117,7 @@ FLOORS = (
     "fluid.cli",
     "fluid.cli.__main__",
     "telemetry.metric",
+    "telemetry.rules",
     "telemetry.names",
     "telemetry.settings",
     "telemetry.current",
@@ -146,11 +147,19 @@ FLOORS = (
     "telemetry.checks",
     "telemetry.plugin",
     "telemetry",
+    "dashboards.rules.thresholds",
+    "dashboards.rules.symptom",
+    "dashboards.rules.recording",
+    "dashboards.rules.of_runs",
+    "dashboards.rules.of_processes",
+    "dashboards.rules",
+    "dashboards.__main__",
+    "dashboards",
 )
 """Every room of the house, the lowest first; a package's door sits just above its rooms."""
 
 FLOOR = {name: floor for floor, name in enumerate(FLOORS)}
-HOUSE = rooms("fluid", "telemetry")
+HOUSE = rooms("fluid", "telemetry", "dashboards")
 BY_NAME = {room.name: room for room in HOUSE}
 
 
@@ -159,7 +168,7 @@ def target(taken: Import) -> str | None:
     inner = f"{taken.module}.{taken.name}"
     if inner in BY_NAME and taken.name not in doorway(taken.module):
         return inner
-    return taken.module if taken.module.split(".")[0] in {"fluid", "telemetry"} else None
+    return taken.module if taken.module.split(".")[0] in {"fluid", "telemetry", "dashboards"} else None
 
 
 def doorway(module: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ CATCH_ALLS = {"base", "common", "core", "helpers", "misc", "models", "shared", "
 def test_a_room_is_short() -> None:
     faults = [
         f"{room.at(1)}: {lines} lines"
-        for room in rooms("fluid", "telemetry")
+        for room in rooms("fluid", "telemetry", "dashboards")
         if (lines := len(room.source.splitlines())) > CEILING
     ]
     report(
@@ -23,7 +23,7 @@ def test_a_room_is_short() -> None:
 def test_a_room_is_named_by_its_idea() -> None:
     faults = [
         room.at(1)
-        for room in rooms("fluid", "telemetry")
+        for room in rooms("fluid", "telemetry", "dashboards")
         if CATCH_ALLS.intersection(room.name.strip("_").split("."))
     ]
     report(faults, f"Rooms with a name that says nothing ({', '.join(sorted(CATCH_ALLS))}).")
@@ -31,7 +31,7 @@ def test_a_room_is_named_by_its_idea() -> None:
 
 def test_a_room_says_what_it_is_for() -> None:
     report(
-        [room.at(1) for room in rooms("fluid", "telemetry") if not has_purpose(room.source)],
+        [room.at(1) for room in rooms("fluid", "telemetry", "dashboards") if not has_purpose(room.source)],
         "Rooms that do not start with a docstring.",
     )
 

@@ -50,6 +50,9 @@ OF_FLUID = frozenset(
 )
 """What `fluid` may import beside the standard library."""
 
+FOR_DASHBOARDS = frozenset({"telemetry.names", "telemetry.rules"})
+"""What of ours `dashboards` may import."""
+
 HEAVY = (
     "aiohttp",
     "apprise",
@@ -104,7 +107,7 @@ def test_only_its_plugin_imports_pytest() -> None:
 def test_nobody_imports_tests_or_examples() -> None:
     faults = [
         f"{room.at(taken.line)}: {taken.module}"
-        for room in rooms("fluid", "telemetry")
+        for room in rooms("fluid", "telemetry", "dashboards")
         for taken in imports(room.tree)
         if taken.module.split(".")[0] in {"tests", "examples"}
     ]
@@ -123,6 +126,28 @@ def test_telemetry_takes_only_what_fluid_publishes() -> None:
         faults,
         f"telemetry looks behind a door. It may import names in `__all__` of {', '.join(sorted(PUBLIC))}.",
     )
+
+
+def test_dashboards_knows_only_names_and_the_shape_of_rules() -> None:
+    faults = [
+        f"{room.at(taken.line)}: {taken.module} {taken.name}"
+        for room in rooms("dashboards")
+        for taken in imports(room.tree)
+        if taken.module.split(".")[0] in {"fluid", "telemetry"}
+        and taken.module not in FOR_DASHBOARDS
+        and f"{taken.module}.{taken.name}" not in FOR_DASHBOARDS
+    ]
+    report(faults, f"dashboards may import {', '.join(sorted(FOR_DASHBOARDS))}, and nothing else of ours.")
+
+
+def test_nobody_imports_dashboards() -> None:
+    faults = [
+        f"{room.at(taken.line)}: {taken.module}"
+        for room in rooms("fluid", "telemetry")
+        for taken in imports(room.tree)
+        if taken.module.split(".")[0] == "dashboards"
+    ]
+    report(faults, "dashboards is there when we develop; what runs has only what it has written.")
 
 
 def unpublished(door: Room | None, name: str) -> str:

@@ -24,7 +24,7 @@ CLOCKS = {
     "datetime": {"now", "today", "utcnow"},
     "time": {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns"},
 }
-CODE = rooms("fluid", "telemetry", "tests", "examples")
+CODE = rooms("fluid", "telemetry", "dashboards", "tests", "examples")
 """Every module that we wrote."""
 
 
@@ -119,7 +119,7 @@ def test_nothing_runs_what_it_was_sent() -> None:
 def test_only_the_clock_reads_the_clock() -> None:
     faults = [
         room.at(line)
-        for room in rooms("fluid", "telemetry", "examples")
+        for room in rooms("fluid", "telemetry", "dashboards", "examples")
         if room.name != "fluid.clock"
         for line in lines_where(room.tree, reads_a_clock)
     ]
