@@ -170,6 +170,10 @@ class Metrics:
         for run in self._active:
             self._tasks.get(run.name, self._other).active[""] += 1
 
+    def of_task(self, name: str) -> TaskSeries | None:
+        """What was counted of a task; None when it has no series of its own."""
+        return self._tasks.get(name)
+
     def rows(self) -> Iterator[Row]:
         """Everything that was counted; in any thread."""
         yield from rows_of({(name,): series for name, series in self._tasks.copy().items()})

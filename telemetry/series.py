@@ -67,6 +67,15 @@ class Distribution:
         if trace:
             self._exemplars[bucket] = Exemplar(trace, seconds, timestamp())
 
+    def within(self, seconds: float) -> int:
+        """How many were no more than this, which is one of the bounds."""
+        return sum(self._counts[: bisect_left(self._bounds, seconds) + 1])
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self._counts)
+
     def mark(self) -> tuple[int, float]:
         """What another observation changes."""
         return sum(self._counts), self._sum

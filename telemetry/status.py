@@ -9,10 +9,12 @@ from typing import Any
 from fluid.errors import BrokerError
 from fluid.masking import mask
 from fluid.scheduler import Task, TaskConsumer, TaskManager
+from telemetry.budgets import budgets_of
 from telemetry.gauges import SNAPSHOT_TIMEOUT, Snapshots
+from telemetry.metrics import Metrics
 
 
-async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
+async def status_of(host: TaskManager, snapshots: Snapshots, metrics: Metrics) -> dict[str, Any]:
     """Everything but secrets; `snapshot` and `consumers` are None while the broker is away."""
     snapshot = await snapshots.newest()
     own = await host.status()
@@ -29,6 +31,7 @@ async def status_of(host: TaskManager, snapshots: Snapshots) -> dict[str, Any]:
         "busy": host.num_concurrent_tasks if isinstance(host, TaskConsumer) else 0,
         "claiming": isinstance(host, TaskConsumer) and host.claiming,
         "tasks": [_task(task) for task in host.registry.values()],
+        "objectives": [asdict(one) for one in budgets_of(host, metrics)],
         "snapshot": None if snapshot is None else asdict(snapshot),
         "consumers": None if snapshot is None else await _consumers(host),
         "handlers": [asdict(one) for one in host.handler_statistics()],

@@ -117,7 +117,7 @@ class Attachment:
     def _server(self, settings: TelemetrySettings) -> SideServer:
         sources = Sources(
             expose=self.expose,
-            status=lambda: status_of(self.host, self.gauges.snapshots),
+            status=lambda: status_of(self.host, self.gauges.snapshots, self.metrics),
             health=self.health,
         )
         return SideServer(settings, sources, may_stop_the_start=self.host.state.is_init)

@@ -31,7 +31,7 @@ class Thresholds:
     def __init__(self, scale: float = 1.0, path: Path = THRESHOLDS) -> None:
         self._tables = tomllib.loads(path.read_text(encoding="utf-8"))
         self._scale = scale
-        self._links = self._tables.pop("links")
+        self._links: dict[str, str] = self._tables.pop("links")
         self._recording = self._values(self._tables.pop("recording"))
 
     @property

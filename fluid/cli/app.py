@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import fluid
+from fluid.cli.arguments import Target
 from fluid.cli.commands import COMMANDS
 from fluid.cli.run_commands import RUN_COMMANDS
 from fluid.errors import PluginError
@@ -37,7 +38,7 @@ class PluggableGroup(TyperGroup):
         if own is not None:
             return own
         point = plugged().get(cmd_name)
-        return None if point is None else load(point)
+        return None if point is None else load(point, ctx.obj)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Ours with their help, those of plugins with where they come from."""
@@ -58,21 +59,49 @@ def plugged() -> Mapping[str, EntryPoint]:
     }
 
 
-def load(point: EntryPoint) -> Any:
-    """The command behind an entry point: a Typer app, or a function that becomes one."""
+def load(point: EntryPoint, manager: Any = None) -> Any:
+    """The command behind an entry point: a Typer app, or a function that becomes one.
+
+    A function that takes a `manager` is handed the one at MODULE:CONSUMER.
+    """
     try:
         found = point.load()
     except Exception as error:
         raise PluginError(f"the command {point.name!r} ({point.value}) does not load: {error!r}") from error
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(**PLAIN)
-        found.command()(function)
+        found.command()(_ready(_handed(function), manager))
     return get_command(found)
+
+
+def _handed(function: Command) -> Command:
+    """The function as a command of ours, that is told where the manager is."""
+    signature = inspect.signature(function, eval_str=True)
+    if "manager" not in signature.parameters:
+        return function
+
+    @wraps(function)
+    def command(target: Any, **given: Any) -> int:
+        from fluid.cli.target import find_manager
+
+        return function(manager=find_manager(target), **given)
+
+    asked = [
+        parameter.replace(name="target", annotation=Target) if name == "manager" else parameter
+        for name, parameter in signature.parameters.items()
+    ]
+    command.__signature__ = signature.replace(parameters=asked)  # type: ignore[attr-defined]
+    return command
 
 
 def command_line(manager: Any = None) -> Any:
     """The whole command; with a manager, its commands are about that one."""
-    whole = typer.Typer(cls=PluggableGroup, help="Background tasks on asyncio, through Redis.", **PLAIN)
+    whole = typer.Typer(
+        cls=PluggableGroup,
+        help="Background tasks on asyncio, through Redis.",
+        context_settings={"obj": manager},
+        **PLAIN,
+    )
     whole.callback()(_options)
     for name, command in COMMANDS.items():
         whole.command(name)(_ready(command, manager))
@@ -86,7 +115,7 @@ def command_line(manager: Any = None) -> Any:
 def _ready(command: Command, manager: Any) -> Callable[..., None]:
     """The command as Typer takes it: it leaves with what it answers, and asks for nothing that is settled."""
     signature = inspect.signature(command, eval_str=True)
-    settled = {} if manager is None else {"target": manager}
+    settled = {"target": manager} if manager is not None and "target" in signature.parameters else {}
     asked = [
         parameter
         for name, parameter in signature.parameters.items()
@@ -95,7 +124,7 @@ def _ready(command: Command, manager: Any) -> Callable[..., None]:
 
     @wraps(command)
     def ready(**given: Any) -> None:
-        raise typer.Exit(command(**settled, **given))
+        raise typer.Exit(command(**settled, **given) or 0)
 
     ready.__signature__ = signature.replace(parameters=asked, return_annotation=None)  # type: ignore[attr-defined]
     return ready

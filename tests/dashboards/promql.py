@@ -34,8 +34,8 @@ def selectors(query: str) -> Iterator[Selector]:
 
     def visit(node: promql_parser.Expr) -> None:
         if isinstance(node, promql_parser.VectorSelector):
-            matchers = node.matchers.matchers if node.matchers else []
-            found.append(Selector(node.name or "", tuple((one.name, one.value) for one in matchers)))
+            matchers = tuple((one.name, one.value) for one in node.matchers.matchers)
+            found.append(Selector(node.name or "", matchers))
 
     promql_parser.walk(promql_parser.parse(query), visit)
     yield from found
@@ -50,6 +50,8 @@ def faults(query: str, recorded: frozenset[str] = frozenset()) -> Iterator[str]:
                 yield f"{selector.name} is in no catalogue"
             continue
         labels = {label.name: label.values for label in row.labels} | {QUEUE_LABEL: ()}
+        if selector.name.endswith("_bucket"):
+            labels["le"] = (*map(repr, row.buckets), "+Inf")
         for name, value in selector.matchers:
             if name not in labels:
                 yield f"{selector.name} has no label {name}"

@@ -63,18 +63,19 @@ def run(
     alerts: Sequence[Mapping[str, Any]] = (),
     queries: Sequence[Mapping[str, Any]] = (),
     order: Sequence[str] = (),
+    step: str = "1m",
 ) -> None:
     """Have promtool play the series, and fail with what it says when it does not go as expected.
 
-    `order` is that of the groups within a minute; promtool's own is any.
+    `order` is that of the groups at one moment; promtool's own is any. `step` lies between two values.
     """
     story = {
         "rule_files": [str(path) for path in rules],
-        "evaluation_interval": "1m",
+        "evaluation_interval": step,
         "group_eval_order": order,
         "tests": [
             {
-                "interval": "1m",
+                "interval": step,
                 "input_series": [{"series": name, "values": text(values)} for name, values in series.items()],
                 "alert_rule_test": alerts,
                 "promql_expr_test": queries,

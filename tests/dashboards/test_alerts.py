@@ -44,7 +44,7 @@ def test_an_alert_is_silent_fires_and_resolves(story: Story, tmp_path: Path) -> 
 
 def idle() -> dict[str, promtool.Values]:
     """Every series of the catalogue, as a consumer tells it that has nothing to do."""
-    told = {}
+    told: dict[str, promtool.Values] = {}
     for row in CATALOGUE:
         names = [f"{row.name}_{part}" for part in ("count", "sum")] if row.buckets else [row.name]
         labels = "".join(f",{label.name}='{(label.values or ('any',))[0]}'" for label in row.labels)

@@ -72,6 +72,7 @@ def test_what_every_consumer_tells_is_never_added_up() -> None:
         ("fluid_run_wait_seconds", ["fluid_run_wait_seconds is in no catalogue"]),
         ('fluid_slots{task="a"}', ["fluid_slots has no label task"]),
         ('fluid_runs_ended_total{state=~"success|well"}', ["fluid_runs_ended_total: state is never well"]),
+        ('fluid_run_wait_seconds_bucket{le="4.0"}', ["fluid_run_wait_seconds_bucket: le is never 4.0"]),
         ('rate(fluid_runs_ended_total{queue="a", task="b", state="success"}[5m])', []),
         ("queue:recorded:sum", []),
     ],

@@ -23,7 +23,7 @@ async def test_what_a_worker_tells_of_itself_is_masked(consumer: TaskConsumer) -
     attachment = telemetry._attachment
     assert attachment is not None
     async with consumer:
-        told = await status_of(consumer, attachment.gauges.snapshots)
+        told = await status_of(consumer, attachment.gauges.snapshots, attachment.metrics)
     assert told["workers"]["talkative"] == {
         "asked": 3,
         "headers": {"Authorization": "***"},

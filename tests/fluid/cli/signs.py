@@ -9,6 +9,7 @@ import typer
 
 from fluid.errors import ConfigurationError
 from fluid.plugins import Finding, Mark
+from fluid.scheduler import TaskManager
 
 
 class Signs:
@@ -55,6 +56,12 @@ def badly_set() -> Signs:
     raise ConfigurationError("the signs are upside down")
 
 
-def rules(name: str) -> None:
-    """Show the rules of the shop."""
-    typer.echo(f"the rules of {name}")
+def games(name: str) -> None:
+    """Offer a game."""
+    typer.echo(f"a game of {name}")
+
+
+def opening(manager: TaskManager, hours: int = 8) -> int:
+    """Say when the shop opens."""
+    typer.echo(f"{manager.broker.queue} opens for {hours} hours")
+    return 3

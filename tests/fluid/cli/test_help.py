@@ -12,7 +12,7 @@ import pytest
 import fluid
 from fluid.cli.arguments import ListedState, Priority
 from fluid.scheduler import TaskPriority, TaskState
-from tests.fluid.cli.calling import PROGRAM, call, install
+from tests.fluid.cli.calling import PROGRAM, SHOP, call, install
 from tests.support.processes import ROOT
 
 LIGHT = ("fluid.cli", "fluid.errors")
@@ -26,7 +26,7 @@ HEAVY = {
     "structlog",
     "telemetry",
 }
-RULES = "tests.fluid.cli.signs:rules"
+GAMES = "tests.fluid.cli.signs:games"
 
 
 def loaded_by(arguments: list[str], site: Path) -> set[str]:
@@ -36,7 +36,7 @@ def loaded_by(arguments: list[str], site: Path) -> set[str]:
         "atexit.register(lambda: print('LOADED', *sys.modules))\n"
         f"fluid.cli.main({arguments!r})\n"
     )
-    environment = install(site, commands={"rules": RULES})
+    environment = install(site, commands={"games": GAMES})
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
@@ -79,18 +79,32 @@ async def test_a_wrong_call_answers_2_and_says_what_was_meant() -> None:
 
 
 async def test_a_plugins_command_is_listed_and_run(tmp_path: Path) -> None:
-    site = install(tmp_path, commands={"rules": RULES})
+    site = install(tmp_path, commands={"games": GAMES})
     told = await call("--help", env=site)
-    assert "rules  from shop-signs" in told.out
-    answer = await call("rules", "chess", env=site)
-    assert (answer.code, answer.out) == (0, "the rules of chess\n")
+    assert "games  from shop-signs" in told.out
+    answer = await call("games", "chess", env=site)
+    assert (answer.code, answer.out) == (0, "a game of chess\n")
+
+
+async def test_a_plugins_command_that_takes_a_manager_is_handed_the_one_that_is_meant(tmp_path: Path) -> None:
+    site = install(tmp_path, commands={"opening": "tests.fluid.cli.signs:opening"})
+    site |= {"FLUID_BROKER_URL": "redis://127.0.0.1:1?name=corner"}
+    named = await call("opening", SHOP, "--hours", "9", env=site)
+    assert (named.code, named.out) == (3, "corner opens for 9 hours\n")
+    bound = await call("opening", env=site, program=PROGRAM)
+    assert (bound.code, bound.out) == (3, "corner opens for 8 hours\n")
+    told = await call("opening", "--help", env=site, program=PROGRAM)
+    assert "MODULE:CONSUMER" not in told.out
+    nobody = await call("opening", "tests.fluid.cli.shop:nobody", env=site)
+    assert nobody.code == 2
+    assert "has no 'nobody'" in nobody.err
 
 
 async def test_a_plugins_command_that_does_not_load_is_named_and_harms_no_other(tmp_path: Path) -> None:
-    site = install(tmp_path, commands={"rules": "no_such_module:rules"})
-    answer = await call("rules", env=site)
+    site = install(tmp_path, commands={"games": "no_such_module:games"})
+    answer = await call("games", env=site)
     assert answer.code == 1
-    assert answer.err.startswith("Error: the command 'rules' (no_such_module:rules) does not load")
+    assert answer.err.startswith("Error: the command 'games' (no_such_module:games) does not load")
     assert len(answer.err.splitlines()) == 1
     assert (await call("--help", env=site)).code == 0
 
