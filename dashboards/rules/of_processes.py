@@ -114,6 +114,11 @@ label_replace(
   sum by (queue) (increase(@LOG_LINES_DROPPED[@window])) > @faults,
   "part", "log lines dropped", "", ""
 )
+or
+label_replace(
+  sum by (queue) (increase(@FLEET_EVENTS_DROPPED[@window])) > @faults,
+  "part", "fleet events dropped", "", ""
+)
 """,
     ),
 )

@@ -385,6 +385,7 @@ WATCHERS = (
             ("failures of handlers", "fluid_handler_failures_total", {"event": "end", "handler": "pager"}),
             ("spans dropped", "fluid_telemetry_spans_dropped_total", {"cause": "export_failed"}),
             ("log lines dropped", "fluid_log_lines_dropped_total", {}),
+            ("fleet events dropped", "fluid_fleet_events_dropped_total", {}),
         )
     ),
 )
