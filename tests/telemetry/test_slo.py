@@ -20,6 +20,7 @@ from tests.dashboards.promql import faults, selectors
 from tests.fluid.cli.calling import call, install
 from tests.support.processes import ROOT
 from tests.support.waiting import poll
+from tests.telemetry.scraping import OPENMETRICS, scrape
 
 
 @task(slo=SLO(success=0.9, start_within=5, finish_within=60))
@@ -57,6 +58,18 @@ def test_each_promise_is_an_objective() -> None:
 
 def test_what_can_be_promised_is_what_the_histograms_are_divided_by() -> None:
     assert names.RUN_WAIT.buckets == names.RUN_LATENCY.buckets == SLO.BOUNDS
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+async def test_a_promised_bound_is_written_as_the_rules_select_it(
+    accept: str, consumer: TaskConsumer
+) -> None:
+    telemetry = Telemetry(server=False)
+    telemetry.attach(consumer)
+    told = await scrape(telemetry, accept)
+    for metric in (names.RUN_WAIT, names.RUN_LATENCY):
+        bounds = {one.labels["le"] for one in told.of(metric) if "le" in one.labels}
+        assert bounds == {*map(repr, SLO.BOUNDS), "+Inf"}
 
 
 def test_rules_ask_only_for_what_is_scraped_or_recorded() -> None:
