@@ -82,6 +82,38 @@ BROKER = (
             reach the broker.""",
         expr="count by (queue) (@BROKER_UP == 0) / on (queue) count by (queue) (@BROKER_UP) > @share",
     ),
+    Symptom(
+        name="FluidBrokerUnsafe",
+        board=Board.overview,
+        summary="The broker can lose or refuse runs.",
+        description="""The broker of queue {{ $labels.queue }} is not safe for runs: {{ $labels.reason }}.""",
+        expr="max by (queue, reason) (@BROKER_UNSAFE) > 0",
+    ),
+    Symptom(
+        name="FluidBrokerRewound",
+        board=Board.overview,
+        summary="The broker went back in time.",
+        description="""The totals of queue {{ $labels.queue }} fell: what was queued or settled just before is
+            gone, or will run again.""",
+        expr="max by (queue) (increase(@BROKER_REWOUND[@window])) > 0",
+    ),
+    # One that never came home has no last success to be measured from; there, those that failed are counted.
+    Symptom(
+        name="FluidCanaryLate",
+        board=Board.overview,
+        summary="The canary does not come home: runs probably do not either.",
+        description="""In queue {{ $labels.queue }} the canary run should come home all the time, and has not
+            for @intervals intervals.""",
+        expr="""
+time() - (max by (queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0)
+> on (queue)
+@intervals * (max by (queue) (@CANARY_INTERVAL) > 0)
+or
+sum by (queue) (increase(@CANARY_FAILURES[@memory])) >= @intervals
+unless on (queue)
+max by (queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0
+""",
+    ),
 )
 
 WATCHERS = (

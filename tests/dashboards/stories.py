@@ -350,6 +350,69 @@ BROKER = (
         says="50% of the processes of queue orders cannot reach the broker.",
         resolved="40m",
     ),
+    Story(
+        alert="FluidBrokerUnsafe",
+        rule="a danger that passes at once is none",
+        series={
+            at("fluid_broker_unsafe", "a", reason="eviction"): [0] * 20 + [1] + [0] * 9 + [1] * 20 + [0] * 9,
+            at("fluid_broker_unsafe", "b", reason="eviction"): [0] * 59,
+        },
+        quiet=("20m", "34m"),
+        fires="36m",
+        labels={"queue": "orders", "reason": "eviction"},
+        says="The broker of queue orders is not safe for runs: eviction.",
+        resolved="50m",
+    ),
+    Story(
+        alert="FluidBrokerRewound",
+        rule="one consumer that saw it is enough",
+        series={
+            at("fluid_broker_rewound_total", "a"): [2] * 120,
+            at("fluid_broker_rewound_total", "b"): [0] * 30 + [1] * 90,
+        },
+        quiet=("29m",),
+        fires="30m",
+        says="The totals of queue orders fell: what was queued or settled just before is gone, "
+        "or will run again.",
+        resolved="91m",
+    ),
+    Story(
+        alert="FluidCanaryLate",
+        rule="the last that came home anywhere counts, also before a restart",
+        series={
+            at("fluid_canary_interval_seconds", "a"): [60] * 120,
+            at("fluid_canary_interval_seconds", "b"): [60] * 120,
+            at("fluid_canary_last_success_timestamp_seconds", "a"): [
+                *(60 * minute for minute in range(20)),
+                *([0] * 60),
+                *(60 * minute for minute in range(80, 120)),
+            ],
+            at("fluid_canary_last_success_timestamp_seconds", "b"): [
+                *([0] * 20),
+                *(60 * minute for minute in range(20, 40)),
+                *([0] * 80),
+            ],
+            at("fluid_canary_interval_seconds", "c", queue="mail"): [0] * 120,
+            at("fluid_canary_last_success_timestamp_seconds", "c", queue="mail"): [60] * 120,
+        },
+        quiet=("39m", "42m"),
+        fires="45m",
+        says="In queue orders the canary run should come home all the time, and has not for 3 intervals.",
+        resolved="80m",
+    ),
+    Story(
+        alert="FluidCanaryLate",
+        rule="one that never came home is late as well",
+        series={
+            at("fluid_canary_interval_seconds"): [60] * 120,
+            at("fluid_canary_last_success_timestamp_seconds"): [0] * 30 + [1800 + 60 * n for n in range(90)],
+            at("fluid_canary_failures_total", cause="late"): [min(minute, 29) for minute in range(120)],
+        },
+        quiet=("2m",),
+        fires="10m",
+        says="In queue orders the canary run should come home all the time, and has not for 3 intervals.",
+        resolved="30m",
+    ),
 )
 
 OF_PAGER = {"queue": "orders", "event": "failure", "handler": "pager"}
