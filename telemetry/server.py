@@ -133,7 +133,11 @@ class SideServer(Worker):
                 await self._listen_on(runner, port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise
+                    raise ConfigurationError(
+                        f"the side server cannot listen on {self._settings.host}:{port} "
+                        f"({error.strerror or error}): name an address of this machine with "
+                        "FLUID_TELEMETRY_HOST"
+                    ) from error
                 continue
             if port != asked:
                 logger.warning("port %d is busy: the side server takes %d", asked, port)

@@ -105,7 +105,7 @@ def command_line(manager: Any = None) -> Any:
     whole.callback()(_options)
     for name, command in COMMANDS.items():
         whole.command(name)(_ready(command, manager))
-    runs = typer.Typer(help="List, show, replay and discard runs.", **PLAIN)
+    runs = typer.Typer(help="List, show, replay, discard and cancel runs.", **PLAIN)
     for name, command in RUN_COMMANDS.items():
         runs.command(name)(_ready(command, manager))
     whole.add_typer(runs, name="runs")

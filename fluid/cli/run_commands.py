@@ -20,6 +20,7 @@ from fluid.cli.arguments import (
     TargetOption,
     Until,
 )
+from fluid.cli.commands import cancel
 
 
 def ls(
@@ -100,4 +101,5 @@ RUN_COMMANDS: Mapping[str, Callable[..., int]] = {
     "show": show,
     "replay": replay,
     "discard": discard,
+    "cancel": cancel,
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import fluid
 from fluid.cli.faults import CallError
-from fluid.cli.showing import complain, show_facts, show_line
+from fluid.cli.showing import remark, show_facts, show_line
 from fluid.cli.signals import stopping_on_signals
 from fluid.cli.target import Named, find_consumer
 from fluid.plugins import Plugin, find_plugins
@@ -66,19 +67,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(consumer: TaskConsumer, plugins: Mapping[str, Plugin]) -> int:
     def stop(signal: str) -> None:
         grace = consumer.config.stopping_grace_period
-        show_line(f"{signal}: stopping; bodies have {grace:g} s to finish, a second signal stops at once")
         consumer.gracefully_stop()
+        remark(
+            f"{signal}: stopping; bodies have {grace:g} s to finish, a second signal stops at once",
+            sys.stdout,
+        )
 
     with stopping_on_signals(stop):
         await consumer.start_running()
         _say_where_to_look(consumer, plugins)
         await consumer.wait_for_exit()
     if consumer.exit_reason:
-        complain(f"stopped: {consumer.exit_reason}")
+        remark(f"Error: stopped: {consumer.exit_reason}", sys.stderr)
     elif consumer.error is not None:
-        complain(f"stopped: {consumer.error}")
+        remark(f"Error: stopped: {consumer.error}", sys.stderr)
     else:
-        show_line("stopped")
+        remark("stopped", sys.stdout)
     return consumer.exit_code or int(consumer.error is not None)
 
 

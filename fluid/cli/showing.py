@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -24,6 +27,9 @@ STYLES = {
     "broken": "red",
 }
 """Where a state, or the mark of a finding, is shown, its colour."""
+
+READER_SECONDS = 0.5
+"""How long a remark waits for room in the pipe that it is for."""
 
 Cell = str | int | float | None
 
@@ -73,6 +79,17 @@ def show_facts(facts: Mapping[str, Cell]) -> None:
 def show_line(text: str = "") -> None:
     """One line of an answer."""
     print(text, flush=True)
+
+
+def remark(text: str, stream: TextIO) -> None:
+    """One line about what goes on whether or not it is read: no reader, or one that stands still, stops it."""
+    try:
+        if select.select([], [stream], [], READER_SECONDS)[1]:
+            print(text, file=stream, flush=True)
+    except OSError:
+        # nobody reads it any more; what it holds back must not fail once more when the process ends
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def note(text: str) -> None:

@@ -51,13 +51,17 @@ class Bodies(Worker):
             async with asyncio.timeout(self._grace):
                 await self._slots.wait_until_empty()
         except TimeoutError:
-            left = self._slots.attempts
-            logger.warning(
-                "%d bodies have not ended within %g s: they are handed back", len(left), self._grace
-            )
-            for attempt in left:
-                attempt.cancel("stopping")
+            self._hand_back()
             await self._slots.wait_until_empty()
+        except asyncio.CancelledError:
+            self._hand_back()  # those that stop before it have used up the time
+            raise
+
+    def _hand_back(self) -> None:
+        left = self._slots.attempts
+        logger.warning("%d bodies have not ended within %g s: they are handed back", len(left), self._grace)
+        for attempt in left:
+            attempt.cancel("stopping", again=True)
 
     async def status(self) -> dict[str, object]:
         return {

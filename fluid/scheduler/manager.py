@@ -226,7 +226,7 @@ class TaskManager(Desk):
 
     async def _told(self, run: TaskRun[Any], verdict: Refusal | None, later: bool, now: float) -> str:
         if verdict is None:
-            run.queued = from_milliseconds(now)
+            run.queued, run.reason = from_milliseconds(now), ""
             run.move(TaskState.scheduled if later else TaskState.queued)
             self._announcer.announce(str(run.state), run)
             return ""

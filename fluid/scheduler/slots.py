@@ -49,12 +49,13 @@ class Attempt:
         """The worker it runs in."""
         return f"task-worker-{self.slot}"
 
-    def cancel(self, because: str) -> None:
-        """Cancel the body, once."""
-        if not self.ended and not self.cancelled_because:
-            self.cancelled_because = because
-            if self.body is not None:
-                self.body.cancel()
+    def cancel(self, because: str, *, again: bool = False) -> None:
+        """Cancel the body, once; one that was cancelled for another reason before only if `again`."""
+        if self.ended or (self.cancelled_because and not again):
+            return
+        self.cancelled_because = self.cancelled_because or because
+        if self.body is not None:
+            self.body.cancel()
 
 
 class Slots:

@@ -40,8 +40,9 @@ class SyncQueue(Worker):
         if len(self._backlog) >= LONGEST_BACKLOG:
             raise FluidError(f"{LONGEST_BACKLOG:,} runs wait to be queued: the broker does not take them")
         self._backlog.append(run)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._came.set)
+        loop = self._loop  # a stop may take it away meanwhile
+        if loop is not None:
+            loop.call_soon_threadsafe(self._came.set)
 
     def gracefully_stop(self) -> None:
         """Send on what there is, then end."""

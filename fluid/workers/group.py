@@ -171,10 +171,15 @@ class Workers(Worker):
         await self._reach(self._started)
 
     async def run(self) -> None:
-        """Start the workers, wait until asked to stop, and stop them.
+        """Start the workers, wait until asked to stop, and stop them: a whole life, when it has not begun.
 
         WorkerError if the group bailed out with a code other than 0.
         """
+        if asyncio.current_task() is not self._task:
+            await self.safe_run()
+            if self.error is not None:
+                raise self.error
+            return
         try:
             await self._start_all()
             self._started.set()

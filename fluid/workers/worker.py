@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import Self
 
-from fluid.errors import FluidError, WorkerError, WorkerStartError
+from fluid.errors import ConfigurationError, FluidError, WorkerError, WorkerStartError
 from fluid.workers.states import WorkerState
 from fluid.workers.waiting import any_of, being_cancelled, ended_within, set_within
 
@@ -252,8 +252,8 @@ class Worker(ABC):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        # A WorkerError says all there is to say, and what caused it was logged where it arose.
-        traceback = None if isinstance(error, WorkerError) else error
+        # These say all there is to say, and what caused a WorkerError was logged where it arose.
+        traceback = None if isinstance(error, (WorkerError, ConfigurationError)) else error
         logger.error("worker %s raised %r", self._worker_name, error, exc_info=traceback)
         if self._error is None:
             self._error = error

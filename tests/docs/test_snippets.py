@@ -107,6 +107,7 @@ def reader(tmp_path: Path, valkey_server: RedisServer) -> Iterator[Reader]:
 
 
 @every_page
+@pytest.mark.timeout(180)  # the longest one takes half a minute, on a machine that has nothing else to do
 async def test_what_a_page_tells_to_do_says_what_it_shows(page: Path, reader: Reader) -> None:
     await reader.follow(page)
 

@@ -249,6 +249,19 @@ async def test_the_usual_port_gives_way_to_the_next_free_one_and_says_so(
         ]
 
 
+async def test_an_address_of_another_machine_is_told_of_in_one_line_and_stops_no_work(
+    consumer: TaskConsumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = Telemetry(host="192.0.2.1")
+    telemetry.attach(consumer)
+    async with consumer:
+        await consumer.queue_and_wait("greet", timeout=20)
+        assert telemetry.url is None
+    said = [record for record in caplog.records if "cannot listen on 192.0.2.1:" in record.getMessage()]
+    assert "FLUID_TELEMETRY_HOST" in said[0].getMessage()
+    assert all(record.exc_info is None for record in said)
+
+
 async def test_a_port_that_gets_busy_while_work_is_done_stops_nothing(
     consumer: TaskConsumer, http: aiohttp.ClientSession
 ) -> None:

@@ -66,6 +66,13 @@ async def test_a_waiting_run_is_cancelled_there_and_then(queue: OwnQueue) -> Non
     assert (first.code, first.out) == (0, "aborted\n")
 
 
+async def test_runs_are_cancelled_where_all_else_is_decided_about_them(queue: OwnQueue) -> None:
+    async with TaskManager(broker_url=queue.url) as manager:
+        manager.register_from_dict({"weigh": old_weigh()})
+        run = await manager.queue("weigh")
+    assert (await call("runs", "cancel", run.id)).lines == ["aborted"]
+
+
 async def test_a_run_that_has_ended_cannot_be_cancelled(queue: OwnQueue) -> None:
     (run_id,) = await make_failed(queue, 1)
     answer = await call("cancel", run_id)

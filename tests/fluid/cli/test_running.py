@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fluid.cli.calling import PROGRAM, SHOP, call, install
-from tests.support.processes import PythonProcess
+from tests.support.processes import ROOT, PythonProcess
 from tests.support.queues import OwnQueue
 
 SHOP_MODULE = "tests.fluid.cli.shop"
@@ -54,6 +56,43 @@ async def test_sigterm_lets_a_body_finish_and_answers_0(queue: OwnQueue, gate: P
         await fluid.wait_for_line("stopped")
     run = await call("runs", "show", queued.out.strip(), "--json")
     assert run.json["state"] == "success"
+
+
+@pytest.mark.parametrize("reader", ["stands still", "has gone"])
+async def test_it_stops_although_nobody_reads_what_it_says(
+    queue: OwnQueue, tmp_path: Path, reader: str
+) -> None:
+    read, write = os.pipe()
+    said = (tmp_path / "said").open("wb")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fluid.cli", "run", SHOP, "--no-plugins"),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=write,
+        stderr=said,
+    )
+    try:
+        text = b""
+        while b"use a TaskScheduler\n" not in text:
+            text += await asyncio.to_thread(os.read, read, 4096)
+        if reader == "has gone":
+            os.close(read)
+        else:
+            os.set_blocking(write, False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(write, b"." * 4096)
+            os.set_blocking(write, True)
+        process.terminate()
+        assert await process.wait() == 0
+    finally:
+        said.close()
+        os.close(write)
+        if reader != "has gone":
+            os.close(read)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_second_sigint_stops_it_at_once(queue: OwnQueue, gate: Path, tmp_path: Path) -> None:

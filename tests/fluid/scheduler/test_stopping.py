@@ -132,6 +132,54 @@ async def test_a_body_that_ignores_its_cancellation_cannot_hold_up_the_stop(brok
         await second.wait_for("success")
 
 
+async def test_a_body_that_cleans_up_after_its_cancellation_is_cancelled_again_by_the_stop(
+    broker_url: str,
+) -> None:
+    cleaning, cut_short = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def tidy(ctx: TaskRun) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cut_short.set()
+
+    async with consuming(broker_url, tidy, stopping_grace_period=0) as (consumer, heard):
+        run = await consumer.queue(tidy)
+        await heard.wait_for("start", run)
+        await run.cancel()
+        await cleaning.wait()
+        await consumer.shutdown()
+        assert cut_short.is_set()
+        assert heard.of("aborted", run.id)[0].reason == "cancelled"
+
+
+async def test_bodies_are_cancelled_also_when_a_frozen_broker_has_used_up_the_time(
+    proxied_url: str, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the stop of claiming, which comes first, waits for an answer for longer than the whole stop may take
+    monkeypatch.setattr("fluid.scheduler.host.FLUSH_SECONDS", 0.0)
+    ended = asyncio.Event()
+
+    @task
+    async def slow(ctx: TaskRun) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with consuming(proxied_url, slow, stopping_grace_period=3) as (consumer, heard):
+        run = await consumer.queue(slow)
+        await heard.wait_for("start", run)
+        proxy.freeze()
+        await consumer.shutdown()
+        await ended.wait()
+
+
 async def test_outcomes_of_bodies_that_ended_are_settled_before_the_stop(broker_url: str) -> None:
     async with managing(broker_url, idle) as (manager, _):
         async with consuming(broker_url, idle) as (consumer, heard):

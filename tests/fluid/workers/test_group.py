@@ -64,6 +64,29 @@ async def test_waiting_for_the_exit_waits_for_every_worker() -> None:
     assert two.diary.entries[-1] == "two shutdown"
 
 
+async def test_to_run_a_group_that_has_not_begun_is_its_whole_life() -> None:
+    diary = Diary()
+    group = Workers(Diligent("one", diary=diary))
+    running = asyncio.create_task(group.run())
+    await diary.wait_for("one run")
+    assert group.running
+    await group.shutdown()
+    await running
+    assert diary.entries == ["one startup", "one run", "one stop", "one shutdown"]
+    assert group.state.is_stopped
+
+
+async def test_to_run_a_group_raises_why_it_bailed_out() -> None:
+    failing = Failing()
+    group = Workers(failing)
+    running = asyncio.create_task(group.run())
+    await failing.diary.wait_for("failing run")
+    failing.fail()
+    with pytest.raises(WorkerError, match="out of ink"):
+        await running
+    assert group.exit_code == 1
+
+
 async def test_a_group_without_workers_runs_until_it_is_stopped() -> None:
     async with Workers() as group:
         assert group.running

@@ -32,6 +32,7 @@ elseif at == 'held' then
   call('ZREM', K['held_' .. m.priority], m.task .. '\0' .. m.why .. '\0' .. m.since .. '\0' .. m.id)
 else
   call('ZREM', K[at .. '_' .. m.priority], m.id)
+  free_place(m)
 end
 call('SREM', K.cancelled, A.id)
 keep(m, 'aborted')

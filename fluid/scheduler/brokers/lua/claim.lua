@@ -51,23 +51,25 @@ local function may_start(code, entry, fields)
   end
   local most, count, period = limit_of(m.task)
   if not most then return true end
+  local needs_place = most > 0 and call('SISMEMBER', places(m), m.id) == 0
+  if needs_place and call('SCARD', places(m)) >= most then
+    -- it has to wait for a place, and then for a new turn: many that kept theirs would start at once
+    m.paced = nil
+    move_aside(code, entry, m, 'limit')
+    hold(m, 'limit ' .. (m.group or ''))
+    return false
+  end
   if count > 0 and m.paced ~= '1' then
     local turn = turn_of(m, count, period)
     if turn > now then
+      -- a place that it was given is kept for it meanwhile
       m.paced = '1'
       move_aside(code, entry, m, 'rate')
       schedule(m, turn)
       return false
     end
   end
-  if most > 0 and call('SISMEMBER', places(m), m.id) == 0 then
-    if call('SCARD', places(m)) >= most then
-      move_aside(code, entry, m, 'limit')
-      hold(m, 'limit ' .. (m.group or ''))
-      return false
-    end
-    call('SADD', places(m), m.id)
-  end
+  if needs_place then call('SADD', places(m), m.id) end
   return true
 end
 

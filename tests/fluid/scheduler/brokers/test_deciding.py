@@ -237,3 +237,35 @@ async def test_hastened_runs_are_due_now_and_have_not_waited_before(desk: Desk) 
     assert record.ready <= snapshot.now
     assert sorted(ids(await desk.take(10))) == ["a", "c", "d"]
     assert await desk.state("b") is TaskState.scheduled
+
+
+async def after_waiting_for_a_place(desk: Desk) -> None:
+    """Two runs that had their turn, but no place, and have the places of two that ended."""
+    await desk.broker.set_limits([Limit("greet", places=2, starts=1, period=LONG)])
+    await desk.queue("a", "b", "c", "d")
+    (a,) = await desk.take(4)
+    await desk.broker.hasten(["b"])
+    (b,) = await desk.take(4)
+    await desk.broker.hasten(["c", "d"])
+    assert await desk.take(4) == []
+    assert [await desk.state(run_id) for run_id in ("c", "d")] == [TaskState.held, TaskState.held]
+    assert await desk.settle(a)
+    assert await desk.settle(b)
+
+
+async def test_who_waited_for_a_place_waits_for_a_turn_again(desk: Desk) -> None:
+    await after_waiting_for_a_place(desk)
+    assert await desk.take(4) == []
+    assert [await desk.state(run_id) for run_id in ("c", "d")] == [TaskState.scheduled, TaskState.scheduled]
+    await desk.broker.hasten(["c", "d"])
+    assert ids(await desk.take(4)) == ["c", "d"]
+
+
+async def test_a_place_that_waits_for_a_turn_is_given_back_by_the_run_that_is_cancelled(desk: Desk) -> None:
+    await after_waiting_for_a_place(desk)
+    assert await desk.take(4) == []
+    assert [await desk.broker.cancel(run_id) for run_id in ("c", "d")] == ["ended", "ended"]
+    await desk.broker.set_limits([Limit("greet", places=2)])
+    await desk.queue("e", "f")
+    assert ids(await desk.take(4)) == ["e", "f"]
+    await desk.balanced()
