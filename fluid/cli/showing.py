@@ -82,7 +82,7 @@ def show_line(text: str = "") -> None:
 
 
 def remark(text: str, stream: TextIO) -> None:
-    """One line about what goes on whether or not it is read: no reader, or one that stands still, stops it."""
+    """One line about what goes on whether or not it is read: no reader, or a stuck one, holds it up."""
     try:
         if select.select([], [stream], [], READER_SECONDS)[1]:
             print(text, file=stream, flush=True)

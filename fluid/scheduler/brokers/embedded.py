@@ -44,6 +44,8 @@ kill "$watcher"; exit "$status"
 
 _leashes: set[IO[bytes]] = set()
 _said: set[tuple[Path, int]] = set()
+_launching: set[Path] = set()
+"""Sockets of servers that a thread of ours starts now; another one may find them answering first."""
 """The servers, by socket and process, that this process has told of."""
 
 
@@ -119,12 +121,16 @@ def start_or_join(
     deadline = elapsed() + READY_WITHIN
     while elapsed() < deadline:
         if joined := _answering(home):
-            _say("joined", joined, home)
+            _say("started" if home.socket in _launching else "joined", joined, home)
             return joined
         if start:
             with home.claim() as lock:
                 if lock is not None:
-                    return _launch(home, find_server(environ), lock)
+                    _launching.add(home.socket)
+                    try:
+                        return _launch(home, find_server(environ), lock)
+                    finally:
+                        _launching.discard(home.socket)
         elif not home.is_held():
             raise NoEmbeddedServerError(
                 f"no embedded server is running for {home.directory if place else project}, and this never "

@@ -238,6 +238,23 @@ def test_who_started_a_server_does_not_say_that_it_joined_it(
     assert [" ".join(message.split()[:3]) for message in caplog.messages] == ["embedded broker: started"]
 
 
+def test_who_is_answered_before_the_thread_that_starts_the_server_says_that_it_was_started(
+    embedded: Callable[..., EmbeddedServer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask = embedding._answering
+
+    def be_late(home: Home, leashed: Any = None) -> EmbeddedServer | None:
+        server = ask(home, leashed)
+        if server and leashed:
+            embedded()  # as another connection of this process does
+        return server
+
+    monkeypatch.setattr(embedding, "_answering", be_late)
+    with caplog.at_level("INFO", "fluid"):
+        assert embedded().started_here
+    assert [" ".join(message.split()[:3]) for message in caplog.messages] == ["embedded broker: started"]
+
+
 async def test_another_process_joins_the_same_server(
     embedded: Callable[..., EmbeddedServer], project: Path
 ) -> None:
