@@ -1,4 +1,4 @@
-"""`fluid runs replay`, `discard` and `cancel`, `fluid cancel`, `pause` and `resume`: what a person decides."""
+"""`fluid runs replay`, `discard`, `cancel`, and `fluid cancel`, `pause`, `resume`: what a person decides."""
 
 from __future__ import annotations
 
