@@ -42,11 +42,12 @@ MOVE = Label(
     "move",
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
-        *("cancel", "replay", "hasten", "progress", "pause", "pause_task", "limit", "peek", "tell"),
+        *("cancel", "replay", "hasten", "progress", "pause", "pause_task", "limit", "peek", "note", "tell"),
         *("leave", "tidy", OTHER),
     ),
 )
 DROP_CAUSE = Label("cause", ("queue_full", "export_failed", "stopped"))
+CHANNEL = Label("channel", ("alertmanager", "webhook", "apprise"))
 DURABILITY = Label("class", ("none", "rdb", "aof_no", "aof_everysec", "aof_always"))
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
 FOLD = Label("cause", ("over_budget", "unregistered"))
@@ -235,6 +236,16 @@ SPANS_DROPPED = _counter(
     "Spans of this process that were not delivered: too many waited, the exporter gave up on them, or the "
     "process stopped first. Only of the exporter that `OTEL_*` variables set up here.",
     DROP_CAUSE,
+)
+ALERTS_SENT = _counter("fluid_alerts_sent_total", "Notices that a channel has taken.", CHANNEL)
+ALERTS_FAILED = _counter(
+    "fluid_alerts_failed_total",
+    "Notices that a channel did not take, however often it was tried, or that had no room to wait.",
+    CHANNEL,
+)
+ALERTS_SUPPRESSED = _counter(
+    "fluid_alerts_suppressed_total",
+    "Occurrences that this process heard of without telling: an incident's count has them.",
 )
 TASKS_OVER_BUDGET = _gauge(
     "fluid_tasks_over_budget", "Tasks registered beyond the series budget: their runs are counted as `other`."

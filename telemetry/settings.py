@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -42,6 +43,9 @@ class TelemetrySettings(BaseSettings):
     """How an attempt's span hangs together with that of its queueing: it starts a trace of its own that links
     to it, or it is its child (`parents`), for backends that cannot follow links. `off`: no spans of runs, in
     a process that is traced for something else."""
+
+    alerts: Path | None = None
+    """A TOML file that says who is told of what, see [alerts](alerts.md); nobody is when None."""
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -14,6 +14,8 @@ from fluid.scheduler import TaskConsumer, TaskManager
 from fluid.workers import Worker
 from telemetry import names
 from telemetry.canary import CANARY, Canary, CanarySeries
+from telemetry.alerts import Alerts
+from telemetry.alerts.notifier import Notifier
 from telemetry.current import CurrentRuns
 from telemetry.exposition import Exposition, Families, Renderer
 from telemetry.gauges import Gauges
@@ -35,7 +37,9 @@ from telemetry.watchdog import Watchdog
 class Attachment:
     """What there is for one host: listeners, series, workers."""
 
-    def __init__(self, host: TaskManager, settings: TelemetrySettings, *, serve: bool) -> None:
+    def __init__(
+        self, host: TaskManager, settings: TelemetrySettings, alerts: Alerts | None, *, serve: bool
+    ) -> None:
         self.host = host
         self.traces = traces_of(host, settings.traces)
         self.metrics = Metrics(
@@ -45,8 +49,10 @@ class Attachment:
         self.health = Health(host)
         self.runs = CurrentRuns(host)
         self.narrator = Narrator(host, self.runs)
+        self.notifier = Notifier(host, alerts)
         self.server = self._server(settings) if serve else None
         self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag), Watchdog(host)]
+        self.workers += self.notifier.workers
         if self.traces:
             self.workers.append(Flushing())
         self.canary = CanarySeries()
@@ -74,11 +80,13 @@ class Attachment:
         self.health.listen()
         self.runs.listen()
         self.narrator.listen()
+        self.notifier.listen()
         self.host.add_workers(*self.workers)
 
     def end(self) -> None:
         """Leave nothing behind."""
         self.host.remove_workers(*self.workers)
+        self.notifier.stop_listening()
         self.narrator.stop_listening()
         self.runs.stop_listening()
         self.health.stop_listening()
@@ -110,7 +118,7 @@ class Attachment:
         for family in process:
             family.samples = [sample._replace(labels=sample.labels | queue) for sample in family.samples]
         canary = rows_of({(): self.canary})
-        rows = [*self.metrics.rows(), *canary, *self.gauges.rows(), _dropped_spans()]
+        rows = [*self.metrics.rows(), *canary, *self.gauges.rows(), *self.notifier.rows(), _dropped_spans()]
         series = 1 + sum(row.series for row in rows) + sum(len(family.samples) for family in process)
         return [*rows, Row(names.SERIES, [((), series)])], Families(process)
 
@@ -142,7 +150,8 @@ def _dropped_spans() -> Row:
 class Telemetry:
     """Makes what a consumer or a manager does visible: `Telemetry().attach(consumer)`.
 
-    A consumer gets a side server, a manager only with `server=True`. Settings are keywords, or
+    A consumer gets a side server, a manager only with `server=True`. `alerts` says who is told when something
+    goes wrong; without it, the file in `FLUID_TELEMETRY_ALERTS`, if any, does. Settings are keywords, or
     `FLUID_TELEMETRY_*` variables; see `TelemetrySettings`.
     """
 
@@ -153,10 +162,12 @@ class Telemetry:
         server: bool | None = None,
         host: str | None = None,
         port: int | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
         given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         known = settings.model_dump(exclude_unset=True) if settings else {}
         self._settings = TelemetrySettings(**(known | given))
+        self._alerts = alerts or (Alerts.read(path) if (path := self._settings.alerts) else None)
         self._serve = server
         self._attachment: Attachment | None = None
         self._registry = CollectorRegistry()
@@ -185,7 +196,7 @@ class Telemetry:
         if self._attachment is not None:
             raise PluginError("this telemetry is attached already: make another one for another host")
         serve = isinstance(host, TaskConsumer) if self._serve is None else self._serve
-        attachment = Attachment(host, self._settings, serve=serve)
+        attachment = Attachment(host, self._settings, self._alerts, serve=serve)
         attachment.begin()
         self._registry.register(attachment)
         self._attachment = attachment

@@ -27,6 +27,7 @@ from fluid.scheduler.moves import (
     Submission,
     Tidied,
 )
+from fluid.scheduler.notes import Notes
 from fluid.scheduler.snapshot import Snapshot
 from fluid.scheduler.states import TaskState
 
@@ -131,6 +132,8 @@ class TaskBroker(ABC):
     listeners: BrokerListeners
     fleet: FleetStream
     """The events of the fleet."""
+    notes: Notes
+    """What its processes agree on beside runs."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The real servers that tests talk to: Redis, Valkey and Prometheus."""
+"""The real servers that tests talk to: Redis, Valkey, Prometheus and its Alertmanager."""
 
 from __future__ import annotations
 
@@ -108,6 +108,47 @@ class Sample:
     value: float
 
 
+def is_ready(port: int) -> bool:
+    """Whether a server of the Prometheus family serves on this port of loopback."""
+    with closing(HTTPConnection(LOOPBACK, port, timeout=1)) as connection:
+        try:
+            connection.request("GET", "/-/ready")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+class AlertmanagerServer(ServerProcess):
+    """An Alertmanager that sends what it has at once to one webhook."""
+
+    def __init__(self, webhook: str, *, directory: Path | None = None) -> None:
+        super().__init__(on_path("prometheus-alertmanager", "prometheus-alertmanager"), directory)
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        self._config = self.directory / "alertmanager.yml"
+        self._config.write_text(
+            "route: {receiver: hook, group_by: [alertname, task], group_wait: 0s, group_interval: 1s}\n"
+            f"receivers: [{{name: hook, webhook_configs: [{{url: '{webhook}', send_resolved: true}}]}}]\n"
+        )
+
+    def arguments(self) -> Sequence[str]:
+        return [
+            f"--config.file={self._config}",
+            f"--storage.path={self.directory / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{self.port}",
+            "--cluster.listen-address=",
+        ]
+
+    def answers(self) -> bool:
+        return is_ready(self.port)
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        """Every alert that it has and that is not over."""
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/api/v2/alerts") as response:
+            assert response.status == 200
+            found: list[dict[str, Any]] = await response.json()
+            return found
+
+
 class PrometheusServer(ServerProcess):
     """A Prometheus that scrapes one `host:port`, often, and keeps exemplars.
 
@@ -132,12 +173,7 @@ class PrometheusServer(ServerProcess):
         ]
 
     def answers(self) -> bool:
-        with closing(HTTPConnection(LOOPBACK, self.port, timeout=1)) as connection:
-            try:
-                connection.request("GET", "/-/ready")
-                return connection.getresponse().status == 200
-            except (OSError, HTTPException):
-                return False
+        return is_ready(self.port)
 
     async def query(self, promql: str) -> list[Sample]:
         """What an instant query (a vector or a scalar) says now; AssertionError for one it refuses."""

@@ -42,7 +42,7 @@ def queue_url(valkey_server: RedisServer) -> Iterator[str]:
 @pytest.fixture
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked for by the environment."""
-    for name in ("HOST", "PORT", "TOKEN", "MAX_TASKS", "TRACES", "CANARY"):
+    for name in ("HOST", "PORT", "TOKEN", "MAX_TASKS", "TRACES", "CANARY", "ALERTS"):
         monkeypatch.delenv(f"FLUID_TELEMETRY_{name}", raising=False)
 
 

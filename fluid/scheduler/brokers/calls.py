@@ -72,9 +72,9 @@ class Calls:
         """The answer to a question, within so many seconds."""
         return await self.move(self.asking, script, arguments, deadline=elapsed() + seconds)
 
-    async def command(self, *words: Word) -> Any:
-        """The answer to a plain command."""
-        deadline = elapsed() + ASK_SECONDS
+    async def command(self, *words: Word, seconds: float = ASK_SECONDS) -> Any:
+        """The answer to a plain command, within so many seconds."""
+        deadline = elapsed() + seconds
 
         async def attempt() -> Any:
             return await self.asking.call(*words, timeout=_seconds_until(deadline))

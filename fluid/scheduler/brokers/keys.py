@@ -25,6 +25,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:consumers, {q}:seen       hash of consumer -> what it is; zset of consumers by last sign of life
     {q}:schedules                 hash of task -> fingerprint, last tick, nonce[:the run in its way]
     {q}:upkeep                    hash of job -> when it was last done, and its answer
+    {q}:notes                     hash of small values that the fleet agrees on: version, expiry, value
     {q}:run:<id>                  hash, the record of one run: where it is (`at`), its entry, its
                                   fields while it is in no stream, its outcome; expires when final
     {q}:done                      pub/sub channel of run ids that ended while somebody waited
@@ -64,6 +65,7 @@ _SINGLE = (
     "seen",
     "schedules",
     "upkeep",
+    "notes",
     "done",
     "events",
 )

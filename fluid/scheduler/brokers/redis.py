@@ -19,6 +19,7 @@ from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.listener import EndListener
 from fluid.scheduler.brokers.listing import Listing, Wanted
+from fluid.scheduler.brokers.notebook import Notebook
 from fluid.scheduler.brokers.records import (
     fired_words,
     milliseconds,
@@ -90,6 +91,7 @@ class RedisBroker(TaskBroker):
         self.fleet = self._settling.rider = self._queueing.rider = RedisFleetStream(self._keys, self._link)
         self._calls = Calls(self._link, self._keys)
         self._asking = self._calls.asking
+        self.notes = Notebook(self._keys, self._calls)
         self._limits: list[Word] = []
         self._inspection = Inspection(self._calls.command)
         self._listing = Listing(self._keys, self._calls, self.get_run)

@@ -220,6 +220,7 @@ PEEK = Script("peek", ("run",), (), ("id",), flags=ONLY_READS)
 PROGRESS = Script("progress", ("run",), ("id", "report"))
 STOP_CLAIMING = Script("stop_claiming", ("claims",), ("consumer",))
 TELL = Script("tell", ("events", "told"), ("teller", "keep", "first"), ("event",))
+NOTE = Script("note", ("notes",), ("name", "before", "version", "ttl", "most", "value"))
 LEAVE = Script("leave", ("STREAMS", "consumers", "seen", "claims"), ("consumer",))
 TIDY = Script(
     "tidy",
@@ -250,6 +251,7 @@ SCRIPTS = (
     PROGRESS,
     STOP_CLAIMING,
     TELL,
+    NOTE,
     LEAVE,
     TIDY,
 )

@@ -393,6 +393,14 @@ async def telling(desk: Desk, tried: RedisBroker) -> Any:
     return [told.event async for told in desk.broker.fleet.read(None, follow=False)]
 
 
+@story(scripts.NOTE)
+async def noting(desk: Desk, tried: RedisBroker) -> Any:
+    assert await desk.broker.notes.write("who", b"ann", instead_of=None, ttl=LONG)
+    seen = await desk.broker.notes.read()
+    told = await tried.notes.write("who", b"ben", instead_of=seen.notes["who"], ttl=LONG)
+    return told, {name: note.value for name, note in (await desk.broker.notes.read()).notes.items()}
+
+
 @story(scripts.LEAVE)
 async def leaving(desk: Desk, tried: RedisBroker) -> Any:
     desk.renew()

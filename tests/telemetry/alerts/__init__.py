@@ -1,0 +1,1 @@
+"""Tests of the alerts: who is told of what, once, and what that may not harm."""
