@@ -13,9 +13,9 @@ from fluid.errors import PluginError
 from fluid.scheduler import TaskConsumer, TaskManager
 from fluid.workers import Worker
 from telemetry import names
-from telemetry.canary import CANARY, Canary, CanarySeries
 from telemetry.alerts import Alerts
 from telemetry.alerts.notifier import Notifier
+from telemetry.canary import CANARY, Canary, CanarySeries
 from telemetry.current import CurrentRuns
 from telemetry.exposition import Exposition, Families, Renderer
 from telemetry.gauges import Gauges

@@ -121,6 +121,7 @@ FLOORS = (
     "telemetry.metric",
     "telemetry.rules",
     "telemetry.names",
+    "telemetry.page",
     "telemetry.settings",
     "telemetry.current",
     "telemetry.pipe",

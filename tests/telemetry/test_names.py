@@ -115,8 +115,8 @@ def test_the_series_of_a_task_are_within_their_budget() -> None:
 
 def test_the_page_of_the_docs_is_the_catalogue() -> None:
     written = subprocess.run(
-        [sys.executable, "-m", "telemetry.names"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "telemetry.page"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert page == written, "write it anew: python -m telemetry.names > docs/metrics.md"
+    assert page == written, "write it anew: python -m telemetry.page > docs/metrics.md"
     assert all(f"`{row.name}`" in page for row in CATALOGUE)
