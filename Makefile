@@ -60,7 +60,7 @@ format: $(GROUPED) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-dashboards: $(GROUPED) ## Write the rules for Prometheus anew; thresholds are in dashboards/thresholds.toml
+dashboards: $(GROUPED) ## Write boards and rules anew; thresholds are in dashboards/thresholds.toml
 	$(BIN)/python -m dashboards
 
 build: $(GROUPED) ## Build the wheel and the source distribution into dist/

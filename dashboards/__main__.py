@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dashboards import rules
+from dashboards import boards, rules
 
 DATA = Path(__file__).resolve().parents[1] / "telemetry" / "data"
 
 
 def files() -> dict[str, str]:
     """The text of every generated file, by its path below `telemetry/data`."""
-    return rules.files()
+    return rules.files() | boards.files()
 
 
 def main() -> None:
