@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.boards import measures
 from dashboards.boards.links import Uid, to_board
-from dashboards.boards.look import CALM, FEW_EXPECTED, NONE_EXPECTED, Unit, falling, rising
+from dashboards.boards.look import CALM, FEW_EXPECTED, GOOD, NONE_EXPECTED, WATCH, Unit, falling, rising
 from dashboards.boards.panel import Panel, stat_of
 from dashboards.boards.promql import increase, of, or_zero, smallest, told, total
 from telemetry.names import (
@@ -84,7 +84,7 @@ VERDICT: tuple[Panel, ...] = (
         "is paused.",
         measures.busy_share(),
         unit=Unit.share,
-        steps=rising(0.8, 0.95),
+        steps=((None, GOOD), (0.95, WATCH)),
         decimals=0,
         empty="no slots",
         leads_to=to_board(Uid.queues, "Queues and consumers"),

@@ -14,6 +14,7 @@ from dashboards.boards.promql import (
     PROCESS_MOST_FILES,
     PROCESS_START,
     age,
+    any_of,
     increase,
     largest,
     of,
@@ -114,13 +115,15 @@ BROKER: tuple[Panel, ...] = (
         unit=Unit.seconds,
         steps=rising(0.05, 0.5),
         empty="no calls",
+        width=6,
     ),
     graph(
         "Calls by move",
         "What the broker is asked for. A move that suddenly leads is who to ask.",
-        Query(total(rate(of(BROKER_COMMANDS, part="count")), "move"), "{{move}}"),
+        Query(any_of(total(rate(of(BROKER_COMMANDS, part="count")), "move")), "{{move}}"),
         unit=Unit.per_second,
         empty="no calls",
+        width=6,
         stacked=True,
     ),
     graph(
@@ -128,12 +131,23 @@ BROKER: tuple[Panel, ...] = (
         "Lost: the connection went. Missing: its streams were deleted. Refused: it is full, read only, or "
         "loading. Any that last: look at the server.",
         Query(total(rate(of(BROKER_ERRORS)), "kind"), "{{kind}}"),
-        Query(f"sum(1 - {of(BROKER_UP)})", "processes without broker"),
         unit=Unit.per_second,
         steps=NONE_EXPECTED,
         empty=NO_CONSUMER,
+        width=6,
+    ),
+    graph(
+        "Broker seen by process",
+        "1 while the broker answers the scrapes of a process. One at 0: its network. All at 0: the server.",
+        Query(smallest(of(BROKER_UP), INSTANCE), EACH),
+        unit=Unit.number,
+        steps=falling(1, 1),
+        most=1,
+        empty=NO_CONSUMER,
+        width=6,
     ),
 )
+
 
 LOOP: tuple[Panel, ...] = (
     graph(
@@ -149,10 +163,10 @@ LOOP: tuple[Panel, ...] = (
         "Loop blocked by task",
         "How often the loop stood still, by the task whose body did it; the log has the stack. Declare it "
         "`cpu_bound`, or have a thread do the blocking part.",
-        Query(total(increase(of(LOOP_BLOCKED)), "task"), "{{task}}"),
+        Query(any_of(total(increase(of(LOOP_BLOCKED)), "task")), "{{task}}"),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty=NO_CONSUMER,
+        empty="never",
     ),
     graph(
         "Claimed to started, p99",
@@ -174,10 +188,10 @@ LOOP: tuple[Panel, ...] = (
         "Events that a handler never saw, and those on which it raised or took too long. Tasks do not "
         "suffer; what the handler is for does.",
         Query(total(increase(of(HANDLER_DROPPED)), "event", "handler"), f"dropped: {OF_HANDLER}"),
-        Query(total(increase(of(HANDLER_FAILURES)), "event", "handler"), f"failed: {OF_HANDLER}"),
+        Query(any_of(total(increase(of(HANDLER_FAILURES)), "event", "handler")), f"failed: {OF_HANDLER}"),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty="no handlers",
+        empty="none",
     ),
     graph(
         "Garbage collections",

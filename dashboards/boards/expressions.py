@@ -87,8 +87,8 @@ def _misused(metric: Metric, one: Selected) -> Iterator[str]:
     labels = {*EVERYWHERE, *(label.name for label in metric.labels)}
     if one.name.endswith("_bucket"):
         labels.add("le")
-    for label in sorted({*one.matchers, *one.aggregated_by} - labels):
-        yield f"{one.name} has no label {label}"
+    for unknown in sorted({*one.matchers, *one.aggregated_by} - labels):
+        yield f"{one.name} has no label {unknown}"
     for label in metric.labels:
         value = one.matchers.get(label.name, "")
         if label.name in one.exact and label.values and value not in label.values:

@@ -73,8 +73,8 @@ NOTHING_ENDED = "nothing ended"
 
 
 def budget_left(window: str) -> str:
-    """The share of the failures that are allowed and have not happened."""
-    return f"1 - ({measures.failure_ratio(OF_TASK, window=window)}) / {ALLOWED}"
+    """The share of the failures that are allowed and have not happened; -1 when there were twice as many."""
+    return f"clamp_min(1 - ({measures.failure_ratio(OF_TASK, window=window)}) / {ALLOWED}, -1)"
 
 
 def burn(window: str) -> str:

@@ -16,6 +16,7 @@ NOTHING = "-"
 """In a cell of a table for which there is no number."""
 
 
+SMALLEST_LINE = 0.001
 CELLS = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
 
 
@@ -125,7 +126,9 @@ def graph(
     scale = common.ScaleDistributionConfig(type_val=common.ScaleDistribution.LINEAR)
     if logarithmic:
         scale = common.ScaleDistributionConfig(type_val=common.ScaleDistribution.LOG, log=10)
-    lines = common.GraphThresholdsStyleMode.DASHED if len(steps) > 1 else common.GraphThresholdsStyleMode.OFF
+    # a line at 0 says nothing
+    drawn = any(value for value, _ in steps if value and value >= SMALLEST_LINE)
+    lines = common.GraphThresholdsStyleMode.DASHED if drawn else common.GraphThresholdsStyleMode.OFF
     custom = timeseries.FieldConfig(
         fill_opacity=30 if stacked else 5,
         line_width=1,
@@ -314,8 +317,10 @@ def _coloured(word: str) -> dashboard.DashboardFieldConfigSourceOverrides:
 
 def _column(column: Column) -> dashboard.DashboardFieldConfigSourceOverrides:
     cell = {"type": "auto"} if column.steps is PLAIN else {"type": "color-background", "mode": "basic"}
+    whole = {"decimals": 0} if column.unit is Unit.number else {}
     return _override(
         column.title,
+        **whole,
         unit=column.unit,
         thresholds=_thresholds(column.steps),
         custom__cellOptions=cell,

@@ -92,6 +92,11 @@ def or_zero(value: str) -> str:
     return f"{value} or vector(0)"
 
 
+def any_of(value: str) -> str:
+    """Only what is not 0: of many, most have nothing to say."""
+    return f"{value} > 0"
+
+
 def top(count: int, value: str) -> str:
     """The largest few."""
     return f"topk({count}, {value})"

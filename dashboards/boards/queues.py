@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dashboards.boards import measures
 from dashboards.boards.board import Board, Row
-from dashboards.boards.consumers import BROKER, CONSUMERS, LOOP, NO_CONSUMER, PROCESS
+from dashboards.boards.consumers import BROKER, CONSUMERS, LOOP, PROCESS
 from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, to_board, to_logs, to_traces
 from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, rising
 from dashboards.boards.panel import Column, Panel, Query, graph, stat_of, table_of
-from dashboards.boards.promql import increase, of, quantile, told, total
+from dashboards.boards.promql import any_of, increase, of, quantile, told, total
 from dashboards.boards.variables import QUEUES, SOURCES
 from telemetry.names import (
     BOOKS_RUNS,
@@ -139,10 +139,10 @@ QUEUE: tuple[Panel, ...] = (
         "Moved aside and refused",
         "Why runs are held or could not be queued. An unknown task: deploy consumers that know it. "
         "Unavailable or uncertain: producers cannot reach the broker.",
-        Query(total(increase(of(RUNS_HELD)), "reason"), "held: {{reason}}"),
-        Query(total(increase(of(RUNS_REFUSED)), "reason"), "refused: {{reason}}"),
+        Query(any_of(total(increase(of(RUNS_HELD)), "reason")), "held: {{reason}}"),
+        Query(any_of(total(increase(of(RUNS_REFUSED)), "reason")), "refused: {{reason}}"),
         unit=Unit.number,
-        empty=NO_CONSUMER,
+        empty="nothing was",
     ),
 )
 

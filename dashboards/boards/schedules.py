@@ -10,12 +10,14 @@ from dashboards.boards.panel import Column, Panel, Query, graph, heatmap_of, sta
 from dashboards.boards.promql import (
     OF_TASK,
     age,
+    any_of,
     increase,
     largest,
     of,
     or_zero,
     quantile,
     rate,
+    top,
     total,
 )
 from dashboards.boards.variables import QUEUES, SCHEDULED_TASKS, SOURCES
@@ -142,10 +144,10 @@ OVER_TIME: tuple[Panel, ...] = (
         empty=NO_SCHEDULER,
     ),
     graph(
-        "Overdue",
+        "Overdue, the ten worst",
         "How long the next tick of each schedule is past. A line that climbs: that schedule is not fired, "
         "and the log of the scheduler says why.",
-        Query(largest(OVERDUE, "task"), "{{task}}"),
+        Query(top(10, largest(OVERDUE, "task")), "{{task}}"),
         unit=Unit.seconds,
         steps=rising(10, 60),
         empty=NO_SCHEDULER,
@@ -153,10 +155,10 @@ OVER_TIME: tuple[Panel, ...] = (
     graph(
         "Missed",
         "Ticks that will not be fired. They follow a time without a scheduler; later none should be.",
-        Query(total(increase(of(SCHEDULE_MISSED, OF_TASK)), "task"), "{{task}}"),
+        Query(any_of(total(increase(of(SCHEDULE_MISSED, OF_TASK)), "task")), "{{task}}"),
         unit=Unit.number,
         steps=NONE_EXPECTED,
-        empty=NO_SCHEDULER,
+        empty="none was missed",
     ),
     heatmap_of(
         "Lateness",
@@ -180,12 +182,12 @@ OVER_TIME: tuple[Panel, ...] = (
         "Ticks whose run was refused, most often because a unique one of before has not ended: the task "
         "takes longer than its interval.",
         Query(
-            f"{total(rate(of(RUNS_REFUSED, OF_TASK)), *BY_TASK, 'reason')} {WITH_SCHEDULE}",
+            f"{any_of(total(rate(of(RUNS_REFUSED, OF_TASK)), *BY_TASK, 'reason'))} {WITH_SCHEDULE}",
             "{{task}}: {{reason}}",
         ),
         unit=Unit.runs_per_second,
         steps=FEW_EXPECTED,
-        empty=NO_SCHEDULER,
+        empty="none was refused",
     ),
     graph(
         "Runs ended",

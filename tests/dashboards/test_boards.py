@@ -19,7 +19,7 @@ from telemetry.names import CATALOGUE
 
 FILES = sorted((DATA / "boards").glob("*.json"))
 SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("grafana-*.json"))
-NAMED = {"argvalues": FILES, "ids": [path.stem for path in FILES]}
+EACH_BOARD = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_every_board_is_there_by_its_uid() -> None:
     assert {board.uid for board in BOARDS} == set(Uid)
 
 
-@pytest.mark.parametrize("path", **NAMED)
+@EACH_BOARD
 def test_a_board_has_no_faults(path: Path) -> None:
     assert list(faults(read(path))) == []
 
@@ -86,7 +86,7 @@ def addresses(content: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=[path.stem for path in SCHEMAS])
-@pytest.mark.parametrize("path", **NAMED)
+@EACH_BOARD
 def test_a_board_is_valid_in_every_version_of_grafana(path: Path, schema: Path) -> None:
     assert list(refusals(read(path), read(schema))) == []
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dashboards.boards import OVERVIEW, expressions, linter
+from dashboards.boards import expressions, linter
+from dashboards.boards.overview import OVERVIEW
 
 Json = dict[str, Any]
 
