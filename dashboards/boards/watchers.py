@@ -24,9 +24,12 @@ from dashboards.boards.promql import (
 )
 from dashboards.boards.variables import QUEUES, SOURCES
 from telemetry.names import (
+    FLEET_EVENTS_DROPPED,
+    FLEET_EVENTS_TOLD,
     HANDLER_DROPPED,
     HANDLER_FAILURES,
     HANDLER_HANDLED,
+    HANDLER_PAUSED,
     HANDLER_QUEUE,
     HANDLER_SECONDS,
     LOG_LINES_DROPPED,
@@ -154,7 +157,7 @@ HANDLERS: tuple[Panel, ...] = (
         Query(total(rate(of(HANDLER_HANDLED)), *BY_HANDLER), OF_HANDLER),
         unit=Unit.per_second,
         empty="no async handlers",
-        width=6,
+        width=12,
     ),
     graph(
         "Events waiting",
@@ -162,7 +165,7 @@ HANDLERS: tuple[Panel, ...] = (
         Query(total(of(HANDLER_QUEUE), *BY_HANDLER), OF_HANDLER),
         unit=Unit.number,
         empty="no async handlers",
-        width=6,
+        width=12,
     ),
     graph(
         "Events dropped and failed",
@@ -172,7 +175,6 @@ HANDLERS: tuple[Panel, ...] = (
         unit=Unit.number,
         steps=FEW_EXPECTED,
         empty="no handlers",
-        width=6,
     ),
     graph(
         "Time in handlers",
@@ -182,9 +184,18 @@ HANDLERS: tuple[Panel, ...] = (
         unit=Unit.share,
         steps=rising(0.7, 0.95),
         empty="no async handlers",
-        width=6,
+    ),
+    graph(
+        "Handlers paused",
+        "Handlers that are left in peace for a while because they kept failing; the log says which, and why. "
+        "What they would have heard meanwhile is dropped.",
+        Query(total(of(HANDLER_PAUSED)), "paused"),
+        unit=Unit.number,
+        steps=FEW_EXPECTED,
+        empty="no handlers",
     ),
 )
+
 
 EXPORTERS: tuple[Panel, ...] = (
     graph(
@@ -194,6 +205,7 @@ EXPORTERS: tuple[Panel, ...] = (
         unit=Unit.number,
         steps=FEW_EXPECTED,
         empty=NOBODY,
+        width=6,
     ),
     graph(
         "Log lines dropped",
@@ -202,6 +214,17 @@ EXPORTERS: tuple[Panel, ...] = (
         unit=Unit.number,
         steps=FEW_EXPECTED,
         empty=NOBODY,
+        width=6,
+    ),
+    graph(
+        "Fleet events",
+        "Events that processes told the queue's stream, and those that it never got: too many waited for the "
+        "broker. Who watches the fleet has holes then.",
+        Query(total(rate(of(FLEET_EVENTS_TOLD))), "told"),
+        Query(total(rate(of(FLEET_EVENTS_DROPPED))), "dropped"),
+        unit=Unit.per_second,
+        empty=NOBODY,
+        width=6,
     ),
     graph(
         "Scrapes without the queue",
@@ -211,8 +234,10 @@ EXPORTERS: tuple[Panel, ...] = (
         unit=Unit.number,
         steps=FEW_EXPECTED,
         empty=NOBODY,
+        width=6,
     ),
 )
+
 
 OVERHEAD: tuple[Panel, ...] = (
     graph(
