@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.boards import measures
 from dashboards.boards.links import Uid, to_board
-from dashboards.boards.look import CALM, FEW_EXPECTED, GOOD, NONE_EXPECTED, WATCH, Unit, falling, rising
+from dashboards.boards.look import CALM, FEW_EXPECTED, GOOD, NONE_EXPECTED, ONE_NEEDED, WATCH, Unit, rising
 from dashboards.boards.panel import Panel, stat_of
 from dashboards.boards.promql import increase, of, or_zero, smallest, told, total
 from telemetry.names import (
@@ -31,7 +31,7 @@ VERDICT: tuple[Panel, ...] = (
         "targets that are down on the board Alerts and telemetry.",
         or_zero(f"count({of(SLOTS)} > 0)"),
         unit=Unit.number,
-        steps=falling(1, 1),
+        steps=ONE_NEEDED,
         empty="none",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
@@ -42,7 +42,7 @@ VERDICT: tuple[Panel, ...] = (
         "that.",
         smallest(of(BROKER_UP)),
         unit=Unit.number,
-        steps=falling(1, 1),
+        steps=ONE_NEEDED,
         words={"0": "away", "1": "up"},
         empty="nobody asks it",
         leads_to=to_board(Uid.queues, "Queues and consumers"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.boards import measures
-from dashboards.boards.look import FEW_EXPECTED, GOOD, NONE_EXPECTED, WATCH, Unit, falling, rising
+from dashboards.boards.look import FEW_EXPECTED, GOOD, NONE_EXPECTED, ONE_NEEDED, WATCH, Unit, rising
 from dashboards.boards.panel import Column, Panel, Query, graph, table_of
 from dashboards.boards.promql import (
     COLLECTIONS,
@@ -62,7 +62,7 @@ CONSUMERS: tuple[Panel, ...] = (
             title="Broker up",
             expr=smallest(of(BROKER_UP), *EACH_CONSUMER),
             unit=Unit.number,
-            steps=falling(1, 1),
+            steps=ONE_NEEDED,
         ),
         Column(
             title="Loop lag p99",
@@ -141,7 +141,7 @@ BROKER: tuple[Panel, ...] = (
         "1 while the broker answers the scrapes of a process. One at 0: its network. All at 0: the server.",
         Query(smallest(of(BROKER_UP), INSTANCE), EACH),
         unit=Unit.number,
-        steps=falling(1, 1),
+        steps=ONE_NEEDED,
         most=1,
         empty=NO_CONSUMER,
         width=6,

@@ -17,7 +17,6 @@ class Unit(StrEnum):
     share = "percentunit"
     per_second = "suffix:/s"
     runs_per_second = "suffix: runs/s"
-    instant = "dateTimeAsIso"
     bytes = "bytes"
     cores = "suffix: cores"
 
@@ -30,6 +29,8 @@ NONE_EXPECTED: Steps = ((None, GOOD), (0.000001, BAD))
 """Any at all is bad."""
 FEW_EXPECTED: Steps = ((None, GOOD), (0.000001, WATCH))
 """Any at all is worth a look."""
+ONE_NEEDED: Steps = ((None, BAD), (1, GOOD))
+"""None at all is bad."""
 
 
 def rising(watch: float, bad: float) -> Steps:
@@ -46,7 +47,6 @@ COLOURS: Mapping[str, str] = {
     "success": "green",
     "failure": "red",
     "aborted": "yellow",
-    "retry": "orange",
     "lost": "dark-red",
     "queued": "blue",
     "accepted": "blue",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.boards import measures
 from dashboards.boards.board import Board, Row
 from dashboards.boards.consumers import BROKER, CONSUMERS, LOOP, PROCESS
-from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, to_board, to_logs, to_traces
+from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, to_logs, to_traces
 from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, rising
 from dashboards.boards.panel import Column, Panel, Query, graph, stat_of, table_of
 from dashboards.boards.promql import any_of, increase, of, quantile, told, total
@@ -184,7 +184,6 @@ QUEUES_AND_CONSUMERS = Board(
     look_for="What waits, for how long, and whether those who work on it are well.",
     variables=(*SOURCES, *QUEUES),
     links=(
-        to_board(Uid.overview, "Overview"),
         to_logs(ALL_LOGS, "Warnings and errors"),
         to_traces(ALL_TRACES, "Failed attempts"),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.boards import measures
 from dashboards.boards.board import Board, Row
 from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, address_of_task, to_logs, to_traces
-from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, falling, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, ONE_NEEDED, Unit, rising
 from dashboards.boards.panel import Column, Panel, Query, graph, heatmap_of, stat_of, table_of
 from dashboards.boards.promql import (
     OF_TASK,
@@ -55,7 +55,7 @@ VERDICT: tuple[Panel, ...] = (
         "Processes that fire. Each tick is fired once, however many there are. None: nothing is fired.",
         or_zero(f"count(count by (instance) ({of(SCHEDULE_FIRES)}))"),
         unit=Unit.number,
-        steps=falling(1, 1),
+        steps=ONE_NEEDED,
         empty="none",
         width=4,
     ),

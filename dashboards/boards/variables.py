@@ -63,4 +63,3 @@ QUEUES = [
 ]
 ONE_TASK = values_of(TASK.name, "Task", RUNS_STARTED, OF_JOB, OF_QUEUE, several=False)
 SCHEDULED_TASKS = values_of(TASK.name, "Task", SCHEDULE_NEXT_FIRE, OF_JOB, OF_QUEUE)
-TASKS = values_of(TASK.name, "Task", RUNS_STARTED, OF_JOB, OF_QUEUE)
