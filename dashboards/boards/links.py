@@ -5,23 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from urllib.parse import quote
 
 from grafana_foundation_sdk.models import dashboard
 
+from dashboards.uids import Uid as Uid
+
 TAG = "fluid"
 """Every board has it, and leads to every other that has."""
-
-
-class Uid(StrEnum):
-    """The boards, by what their addresses end with."""
-
-    overview = "fluid-overview"
-    task = "fluid-task"
-    queues = "fluid-queues"
-    schedules = "fluid-schedules"
-    telemetry = "fluid-telemetry"
 
 
 ALL_LOGS = '{service_name=~".+"} | json | level=~"warning|error|critical"'

@@ -9,6 +9,7 @@ from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, to_logs, to_trace
 from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, rising
 from dashboards.boards.panel import Column, Panel, Query, graph, stat_of, table_of
 from dashboards.boards.promql import any_of, increase, of, quantile, told, total
+from dashboards.boards.server import CANARY, SERVER
 from dashboards.boards.variables import QUEUES, SOURCES
 from telemetry.names import (
     BOOKS_RUNS,
@@ -192,6 +193,8 @@ QUEUES_AND_CONSUMERS = Board(
         Row("Queue", (*QUEUE, BY_QUEUE)),
         Row("Consumers", CONSUMERS),
         Row("Broker", BROKER),
+        Row("Server", SERVER),
+        Row("Canary", CANARY),
         Row("Event loop and handlers", LOOP),
         Row("Process", PROCESS),
     ),

@@ -24,6 +24,9 @@ from dashboards.boards.promql import (
 )
 from dashboards.boards.variables import QUEUES, SOURCES
 from telemetry.names import (
+    ALERTS_FAILED,
+    ALERTS_SENT,
+    ALERTS_SUPPRESSED,
     FLEET_EVENTS_DROPPED,
     FLEET_EVENTS_TOLD,
     HANDLER_DROPPED,
@@ -33,6 +36,7 @@ from telemetry.names import (
     HANDLER_QUEUE,
     HANDLER_SECONDS,
     LOG_LINES_DROPPED,
+    RUNS_FOLDED,
     SERIES,
     SNAPSHOT_ERRORS,
     SNAPSHOT_SECONDS,
@@ -148,6 +152,24 @@ ALERTING: tuple[Panel, ...] = (
         stacked=True,
         width=14,
     ),
+    graph(
+        "Notices by channel",
+        "Notices of alerts from within that a channel has taken, and those that it did not take however "
+        "often it was tried. Failed: people are not told.",
+        Query(total(increase(of(ALERTS_SENT)), "channel"), "sent: {{channel}}"),
+        Query(total(increase(of(ALERTS_FAILED)), "channel"), "failed: {{channel}}"),
+        unit=Unit.number,
+        empty="no notices",
+        width=12,
+    ),
+    graph(
+        "Occurrences not told",
+        "Occurrences that belong to an incident that was told already: its count has them.",
+        Query(total(increase(of(ALERTS_SUPPRESSED))), "not told"),
+        unit=Unit.number,
+        empty="no notices",
+        width=12,
+    ),
 )
 
 HANDLERS: tuple[Panel, ...] = (
@@ -248,6 +270,7 @@ OVERHEAD: tuple[Panel, ...] = (
         Query(f"max by (instance) ({SCRAPE_SAMPLES}{{{OF_JOB}}})", "{{instance}}, as scraped"),
         unit=Unit.number,
         empty=NOBODY,
+        width=6,
     ),
     graph(
         "Scrape, by process",
@@ -256,6 +279,7 @@ OVERHEAD: tuple[Panel, ...] = (
         unit=Unit.seconds,
         steps=rising(1, 5),
         empty=NOBODY,
+        width=6,
     ),
     graph(
         "Snapshot of the queue, p99",
@@ -265,6 +289,15 @@ OVERHEAD: tuple[Panel, ...] = (
         unit=Unit.seconds,
         steps=rising(0.1, 1),
         empty="no scrape",
+        width=6,
+    ),
+    graph(
+        "Counted as other",
+        "Facts of runs in no task's own series: beyond the budget, or of tasks not registered there.",
+        Query(total(rate(of(RUNS_FOLDED)), "cause"), "{{cause}}"),
+        unit=Unit.per_second,
+        empty=NOBODY,
+        width=6,
     ),
 )
 

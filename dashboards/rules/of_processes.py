@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dashboards.rules.symptom import Board, Symptom
+from dashboards.rules.symptom import Symptom
+from dashboards.uids import Uid
 
 CONSUMERS = (
     # A consumer that is gone tells nothing: it is missed where there was one, or where runs are ready.
     Symptom(
         name="FluidConsumerAbsent",
-        board=Board.queues,
+        board=Uid.queues,
         summary="Nobody consumes a queue.",
         description="""No consumer of queue {{ $labels.queue }} is seen: runs wait until one starts.""",
         expr="""
@@ -23,7 +24,7 @@ max by (queue) (@SLOTS) > 0
     ),
     Symptom(
         name="FluidSlotsAllBusy",
-        board=Board.queues,
+        board=Uid.queues,
         summary="All slots are busy while runs wait.",
         description="""{{ $value | humanizePercentage }} of the slots of queue {{ $labels.queue }} are busy,
             and runs are ready that find none.""",
@@ -35,7 +36,7 @@ queue_status:fluid_queue_runs:sum{status="ready"} > 0
     ),
     Symptom(
         name="FluidClaimingStopped",
-        board=Board.queues,
+        board=Uid.queues,
         summary="Slots are free and runs ready, but none starts.",
         description="""{{ $value | printf "%.0f" }} runs of queue {{ $labels.queue }} are ready and slots are
             free, but in @window no attempt has begun. The queue is not paused.""",
@@ -51,7 +52,7 @@ max by (queue) (@QUEUE_PAUSED) > 0
     ),
     Symptom(
         name="FluidLoopBlocked",
-        board=Board.task,
+        board=Uid.task,
         of=("queue", "task"),
         summary="A task blocks the event loop.",
         description="""Bodies of {{ $labels.task }} in queue {{ $labels.queue }} have made the event loop
@@ -61,7 +62,7 @@ max by (queue) (@QUEUE_PAUSED) > 0
     # Jobs of ours are those that have told their version of late.
     Symptom(
         name="FluidTargetDown",
-        board=Board.overview,
+        board=Uid.overview,
         of=("job",),
         summary="A process cannot be scraped.",
         description="""Prometheus cannot scrape {{ $labels.instance }} of job {{ $labels.job }}.""",
@@ -76,7 +77,7 @@ max by (job) (last_over_time(@BUILD[@memory])) > 0
 BROKER = (
     Symptom(
         name="FluidBrokerDown",
-        board=Board.overview,
+        board=Uid.overview,
         summary="Processes cannot reach the broker.",
         description="""{{ $value | humanizePercentage }} of the processes of queue {{ $labels.queue }} cannot
             reach the broker.""",
@@ -84,14 +85,14 @@ BROKER = (
     ),
     Symptom(
         name="FluidBrokerUnsafe",
-        board=Board.overview,
+        board=Uid.overview,
         summary="The broker can lose or refuse runs.",
         description="""The broker of queue {{ $labels.queue }} is not safe for runs: {{ $labels.reason }}.""",
         expr="max by (queue, reason) (@BROKER_UNSAFE) > 0",
     ),
     Symptom(
         name="FluidBrokerRewound",
-        board=Board.overview,
+        board=Uid.overview,
         summary="The broker went back in time.",
         description="""The totals of queue {{ $labels.queue }} fell: what was queued or settled just before is
             gone, or will run again.""",
@@ -100,7 +101,7 @@ BROKER = (
     # One that never came home has no last success to be measured from; there, those that failed are counted.
     Symptom(
         name="FluidCanaryLate",
-        board=Board.overview,
+        board=Uid.overview,
         summary="The canary does not come home: runs probably do not either.",
         description="""In queue {{ $labels.queue }} the canary run should come home all the time, and has not
             for @intervals intervals.""",
@@ -119,7 +120,7 @@ max by (queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0
 WATCHERS = (
     Symptom(
         name="FluidHandlerDrops",
-        board=Board.telemetry,
+        board=Uid.telemetry,
         summary="A handler does not keep up, and events are dropped before it.",
         description="""The handler {{ $labels.handler }} of {{ $labels.event }} in queue {{ $labels.queue }}
             has missed {{ $value | printf "%.0f" }} events in @window. Runs are not affected.""",
@@ -127,7 +128,7 @@ WATCHERS = (
     ),
     Symptom(
         name="FluidTelemetryFails",
-        board=Board.telemetry,
+        board=Uid.telemetry,
         summary="What watches does not work as it should.",
         description="""Queue {{ $labels.queue }}, {{ $labels.part }}: {{ $value | printf "%.0f" }} in @window.
             What is seen of runs may be incomplete; the runs are not affected.""",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards.rules.symptom import Board, Symptom
+from dashboards.rules.symptom import Symptom
+from dashboards.uids import Uid
 
 TASK = ("queue", "task")
 
 RUNS = (
     Symptom(
         name="FluidOldestRunTooOld",
-        board=Board.queues,
+        board=Uid.queues,
         summary="Runs wait too long.",
         description="""The oldest ready {{ $labels.priority }} run of queue {{ $labels.queue }} has been ready
             for {{ $value | humanizeDuration }}.""",
@@ -23,7 +24,7 @@ queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_secon
     ),
     Symptom(
         name="FluidWillNotDrainInTime",
-        board=Board.queues,
+        board=Uid.queues,
         summary="There is more work than the consumers manage.",
         description="""At its pace of now, queue {{ $labels.queue }} needs {{ $value | humanizeDuration }} for
             the runs that are ready; it should need less than @limit.""",
@@ -31,7 +32,7 @@ queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_secon
     ),
     Symptom(
         name="FluidFailureRatioHigh",
-        board=Board.task,
+        board=Uid.task,
         of=TASK,
         summary="Many runs of a task fail.",
         description="""{{ $value | humanizePercentage }} of the runs of {{ $labels.task }} that end in queue
@@ -44,7 +45,7 @@ sum by (queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failu
     ),
     Symptom(
         name="FluidNothingSucceeds",
-        board=Board.task,
+        board=Uid.task,
         of=TASK,
         summary="No run of a task succeeds.",
         description="""In @window, {{ $value | printf "%.0f" }} runs of {{ $labels.task }} in queue
@@ -57,7 +58,7 @@ sum by (queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
     ),
     Symptom(
         name="FluidDeadRunsGrow",
-        board=Board.task,
+        board=Uid.task,
         of=TASK,
         summary="Runs are found dead, and wait for a person.",
         description="""Runs of {{ $labels.task }} in queue {{ $labels.queue }} are found dead
@@ -66,7 +67,7 @@ sum by (queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
     ),
     Symptom(
         name="FluidHeldRunsUnknown",
-        board=Board.queues,
+        board=Uid.queues,
         summary="Runs are held that no consumer knows.",
         description="""In queue {{ $labels.queue }} runs are held that no consumer can take
             ({{ $labels.reason }}): {{ $value | printf "%.0f" }} came in @window.""",
@@ -80,7 +81,7 @@ queue_status:fluid_queue_runs:sum{status="held"} > 0
     ),
     Symptom(
         name="FluidRunsLost",
-        board=Board.task,
+        board=Uid.task,
         of=TASK,
         summary="Attempts are lost with their consumers.",
         description="""Leases of {{ $labels.task }} in queue {{ $labels.queue }} ran out:
@@ -89,7 +90,7 @@ queue_status:fluid_queue_runs:sum{status="held"} > 0
     ),
     Symptom(
         name="FluidRunsUnaccounted",
-        board=Board.overview,
+        board=Uid.overview,
         summary="The books do not balance.",
         description="""{{ $value | printf "%.0f" }} runs of queue {{ $labels.queue }} are neither ended nor
             open, or ended twice.""",
@@ -97,7 +98,7 @@ queue_status:fluid_queue_runs:sum{status="held"} > 0
     ),
     Symptom(
         name="FluidRetryStorm",
-        board=Board.task,
+        board=Uid.task,
         of=TASK,
         summary="Most attempts of a task are tried again.",
         description="""{{ $value | humanizePercentage }} of the attempts of {{ $labels.task }} in queue
@@ -113,7 +114,7 @@ sum by (queue, task) (increase(@RUNS_RETRIED[@window])) >= @retries
 SCHEDULES = (
     Symptom(
         name="FluidScheduleMissed",
-        board=Board.schedules,
+        board=Uid.schedules,
         of=TASK,
         summary="Ticks of a schedule passed and will not be fired.",
         description="""The schedule of {{ $labels.task }} in queue {{ $labels.queue }} missed
@@ -124,7 +125,7 @@ SCHEDULES = (
     # schedules of the queue now, and this one is no longer among them.
     Symptom(
         name="FluidScheduleLate",
-        board=Board.schedules,
+        board=Uid.schedules,
         of=TASK,
         summary="A schedule is not fired.",
         description="""The tick of {{ $labels.task }} in queue {{ $labels.queue }} is

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from dashboards.rules.thresholds import Thresholds
+from dashboards.uids import Uid
 from telemetry.rules import Alert, Group
-
-
-class Board(StrEnum):
-    """The board that an alert leads to, by its uid."""
-
-    overview = "fluid-overview"
-    task = "fluid-task"
-    queues = "fluid-queues"
-    schedules = "fluid-schedules"
-    telemetry = "fluid-telemetry"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +18,7 @@ class Symptom:
     summary: str
     description: str
     expr: str
-    board: Board
+    board: Uid
     of: tuple[str, ...] = ("queue",)
     """The labels of the alert that the board is opened with."""
 

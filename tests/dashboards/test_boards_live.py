@@ -13,6 +13,7 @@ import pytest
 from dashboards.__main__ import DATA
 from fluid.clock import timestamp
 from telemetry import Telemetry
+from telemetry.settings import TelemetrySettings
 from tests.dashboards.trouble import BadHour
 from tests.support.queues import queue_of_its_own
 from tests.support.servers import PrometheusServer, RedisServer, Sample
@@ -94,7 +95,7 @@ async def bad_hour(
     """A scheduler in trouble, seen by Prometheus from before it began."""
     exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": tap.url, "OTEL_BSP_SCHEDULE_DELAY": "20"}
     with own_opentelemetry(monkeypatch, **exporting), queue_of_its_own(valkey_server) as queue:
-        hour, telemetry = BadHour(queue.url), Telemetry(port=0)
+        hour, telemetry = BadHour(queue.url), Telemetry(TelemetrySettings(canary=1), port=0)
         telemetry.attach(hour.scheduler)
         async with hour.scheduler:
             assert telemetry.url is not None

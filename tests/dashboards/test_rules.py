@@ -12,8 +12,8 @@ import pytest
 from dashboards import rules
 from dashboards.__main__ import DATA, files
 from dashboards.rules import recording
-from dashboards.rules.symptom import Board
 from dashboards.rules.thresholds import THRESHOLDS, Thresholds, duration
+from dashboards.uids import Uid
 from telemetry.rules import Alert, Recording
 from tests.dashboards.promql import faults, selectors, sums_of_the_fleet
 from tests.dashboards.stories import STORIES
@@ -131,7 +131,7 @@ def test_an_alert_says_what_it_is_and_where_to_look(alert: Alert) -> None:
     place = alert.annotations["dashboard_url"].removeprefix(Thresholds().links["grafana"])
     found = re.fullmatch(r"/d/(?P<board>[a-z-]+)\?(var-\w+={{ \$labels\.\w+ \| urlquery }}&?)+", place)
     assert found
-    assert found["board"] in set(Board)
+    assert found["board"] in set(Uid)
 
 
 @every_alert
