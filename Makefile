@@ -8,12 +8,13 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 GROUPED := $(VENV)/.$(GROUP)-installed
 WORKERS ?= 2
+REPORT  ?= docs/chaos.md
 SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tests/telemetry/test_metrics.py \
 	$(patsubst %,tests/fluid/scheduler/test_%.py,consumer events offload schedules codec task)
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all chaos million latency check format dashboards build clean
+.PHONY: help install run test servers smoke test-all chaos million first-run latency check format dashboards build clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,10 +43,13 @@ test-all: test ## Run all tests under every Python that is installed
 
 chaos: $(GROUPED) servers ## Break a fleet on purpose, report in docs/chaos.md; SEED="1 2 3" MINUTES=2 RUNS=20000
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2) $(RUNS:%=--runs %) \
-		--report docs/chaos.md $(ARGS)
+		--report $(REPORT) $(ARGS)
 
 million: $(GROUPED) servers ## Put a million runs through a queue, and see that it leaves nothing; RUNS=1000000
 	FLUID_TEST_RUNS=$(or $(RUNS),1000000) $(BIN)/pytest tests/chaos/test_million.py $(ARGS)
+
+first-run: ## Do what a new user does, from nothing, and look at what is served
+	@scripts/first-run
 
 latency: $(GROUPED) servers ## Measure how soon a queued run starts in an idle consumer
 	$(BIN)/python -m tests.bench.latency
