@@ -14,10 +14,11 @@ SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tes
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all chaos million first-run latency check format dashboards build clean
+.PHONY: help install run test servers smoke test-all chaos million first-run latency bench bench-check check format \
+	dashboards build clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(GROUPED) ## Install what a developer needs into .venv
 
@@ -54,6 +55,12 @@ first-run: ## Do what a new user does, from nothing, and look at what is served
 latency: $(GROUPED) servers ## Measure how soon a queued run starts in an idle consumer
 	$(BIN)/python -m tests.bench.latency
 
+bench: $(GROUPED) servers ## Measure beside the peers, tables in docs/performance.md; ARGS="--rounds 1 --peers saq"
+	$(BIN)/python -m tests.bench --report docs/performance.md $(ARGS)
+
+bench-check: $(GROUPED) servers ## See that a run costs no more calls, commands and round trips than its budget
+	$(BIN)/python -m tests.bench.check
+
 check: $(GROUPED) ## Read the code: format, lint, types, house rules, documented examples
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -72,7 +79,7 @@ build: $(GROUPED) ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
 clean: ## Remove everything that was made here
-	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(wildcard fluid telemetry dashboards tests examples) -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
