@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from fluid.errors import DeclarationError
@@ -69,38 +68,43 @@ class Interceptors(list[Interceptor]):
                 self._on_trouble("in_process", who, error)
 
 
-class _Harmless:
-    """The context of one interceptor; nothing that it raises or answers gets out."""
+class _Around:
+    """The contexts of all interceptors, the first outermost; nothing that they raise or answer gets out.
 
-    def __init__(
-        self,
-        what: str,
-        among: Interceptors,
-        interceptor: Interceptor,
-        make: Callable[[], AbstractContextManager[Any]],
-    ) -> None:
+    It is made for every run, so it is no stack of contexts.
+    """
+
+    __slots__ = ("_among", "_entered", "_told", "_what")
+
+    def __init__(self, what: str, among: Interceptors, told: Any) -> None:
         self._what = what
         self._among = among
-        self._interceptor = interceptor
-        self._make = make
-        self._context: AbstractContextManager[Any] | None = None
+        self._told = told
+        self._entered: list[tuple[Interceptor, AbstractContextManager[Any]]] = []
 
     def __enter__(self) -> None:
-        try:
-            context = self._make()
-            context.__enter__()
-            self._context = context
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
-            self._among.trouble(self._what, self._interceptor, error)
+        for interceptor in tuple(self._among):
+            try:
+                context = getattr(interceptor, self._what)(self._told)
+                context.__enter__()
+                self._entered.append((interceptor, context))
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
+                self._among.trouble(self._what, interceptor, error)
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
-        if self._context is None:
-            return
-        try:
-            self._context.__exit__(kind, raised, trace)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
-            if error is not raised:
-                self._among.trouble(self._what, self._interceptor, error)
+        while self._entered:
+            interceptor, context = self._entered.pop()
+            try:
+                context.__exit__(kind, raised, trace)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
+                if error is not raised:
+                    self._among.trouble(self._what, interceptor, error)
+            except BaseException:
+                self.__exit__(kind, raised, trace)  # the others are left all the same
+                raise
 
 
 _NOTHING = nullcontext()
@@ -108,20 +112,12 @@ _NOTHING = nullcontext()
 
 def around_queueing(interceptors: Interceptors, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
     """All interceptors around the queueing of these runs, the first outermost."""
-    if not interceptors:
-        return _NOTHING
-    return _all(
-        [_Harmless("queueing", interceptors, one, partial(one.queueing, runs)) for one in interceptors]
-    )
+    return _Around("queueing", interceptors, runs) if interceptors else _NOTHING
 
 
 def around_executing(interceptors: Interceptors, run: TaskRun[Any]) -> AbstractContextManager[Any]:
     """All interceptors around the body of this run, the first outermost."""
-    if not interceptors:
-        return _NOTHING
-    return _all(
-        [_Harmless("executing", interceptors, one, partial(one.executing, run)) for one in interceptors]
-    )
+    return _Around("executing", interceptors, run) if interceptors else _NOTHING
 
 
 def places_in_process(interceptors: Interceptors) -> list[str]:
@@ -137,10 +133,3 @@ def places_in_process(interceptors: Interceptors) -> list[str]:
             error = DeclarationError("it cannot be found from another process: make it a static method")
             interceptors.trouble("in_process", interceptor, error)
     return places
-
-
-def _all(contexts: Sequence[_Harmless]) -> ExitStack:
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        return stack.pop_all()

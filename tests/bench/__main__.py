@@ -61,7 +61,7 @@ def told_of(name: str, figures: Figures) -> str:
     """What is most worth knowing of one round."""
     return (
         f"{name}: {figures.drain_rate:,.0f} runs/s, {1000 * figures.worker_cpu:,.0f} us of CPU a run, "
-        f"other load {figures.other_load:.2f}"
+        f"other load {figures.other_load:.2f}, {figures.measured:,} runs measured"
     )
 
 

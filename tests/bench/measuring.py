@@ -33,6 +33,8 @@ class Figures:
     """What one round says of a contender; what it cannot do is None."""
 
     runs: int
+    measured: int
+    """Of these, how many were drained while it was looked at."""
     drain_rate: float
     """Runs a second, from one body to another."""
     worker_cpu: float
@@ -96,11 +98,14 @@ def drain(
         after = _Sample.take(workers, runs, stage.server, client)
         memory = machine.resident_mebibytes(pid for worker in workers for pid in worker.pids)
         took = _latencies(stage, latencies) if latencies and not leave else []
+    if before.begun >= runs:
+        raise BenchError(f"{runs} runs of {stage.contender.name} were over before they could be measured")
     done, wall = after.begun - before.begun, after.wall - before.wall
     worker, server = after.worker - before.worker, after.server - before.server
     other = after.busy - before.busy - worker - server - (after.ours - before.ours)
     figures = Figures(
         runs=runs,
+        measured=done,
         drain_rate=done / (after.last - before.last),
         worker_cpu=1000 * worker / done,
         server_cpu=1000 * server / done,

@@ -30,7 +30,8 @@ async def consume() -> None:
     consumer = TaskConsumer(max_concurrent_tasks=stage.SLOTS, broker_url=stage.SERVER_URL)
     consumer.register_task(nothing)
     consumer.register_task(stamped)
-    await consumer.run()
+    async with consumer:
+        await asyncio.Event().wait()
 
 
 def work() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import itertools
 import json
 import mmap
 import os
 import struct
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -43,14 +43,18 @@ class _Notes:
     """How many bodies have begun in this process, and when, where the driver can read it."""
 
     def __init__(self) -> None:
-        path = _NOTES / f"{os.getpid()}.notes"
+        path = _NOTES / f"{os.getpid()}.begun"
         path.write_bytes(bytes(NOTE.size))
         with path.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), NOTE.size)
-        self._counter = itertools.count(1)  # threads may share it
+        path.rename(path.with_suffix(".notes"))  # whole, when it is found
+        self._count = 0
+        self._one_at_a_time = threading.Lock()
 
     def take(self) -> None:
-        NOTE.pack_into(self._page, 0, next(self._counter), time.monotonic())
+        with self._one_at_a_time:
+            self._count += 1
+            NOTE.pack_into(self._page, 0, self._count, time.monotonic())
 
 
 _notes: _Notes | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fluid.scheduler import TaskRun, TaskState, task
+from fluid.scheduler.interceptors import Interceptors, around_executing
 from tests.fluid.scheduler.consuming import consuming
 
 
@@ -97,3 +98,31 @@ async def test_one_that_swallows_what_the_body_raises_does_not_make_it_a_success
         consumer.interceptors.append(Swallows("only", notes))
         run = await consumer.queue_and_wait(body, timeout=10, broken=True)
     assert (run.state, notes) == (TaskState.failure, ["swallowed"])
+
+
+@pytest.mark.parametrize(
+    ("raises", "left"),
+    [
+        ("into executing", ["outer into executing", "outer out of executing"]),
+        (
+            "out of executing",
+            [
+                "outer into executing",
+                "inner into executing",
+                "inner out of executing",
+                "outer out of executing",
+            ],
+        ),
+    ],
+)
+def test_the_others_are_left_when_one_ends_the_process(raises: str, left: list[str]) -> None:
+    notes: list[str] = []
+    troubles: list[str] = []
+    interceptors = Interceptors(lambda *trouble: troubles.append(trouble[0]))
+    interceptors.append(Notes("outer", notes))
+    interceptors.append(Notes("inner", notes, raises, KeyboardInterrupt()))
+    run: TaskRun = TaskRun(id="run", name="body", params={})
+    with pytest.raises(KeyboardInterrupt), around_executing(interceptors, run):
+        pass
+    assert notes == left
+    assert troubles == []
