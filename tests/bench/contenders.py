@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PINS = Path(__file__).with_name("peers.toml")
@@ -28,6 +29,7 @@ class Contender:
     mode: str = ""
     environment: str = ""
     requirements: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
     differs: str = ""
 
     @property

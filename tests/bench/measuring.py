@@ -93,7 +93,7 @@ def drain(
     """Work off `runs` of what is queued; then the latencies of so many more."""
     with ExitStack() as stack:
         client = stack.enter_context(stage.server.client())
-        workers = [stack.enter_context(stage.working()) for _ in range(processes)]
+        workers = [stack.enter_context(stage.working(number)) for number in range(processes)]
         before = _Sample.take(workers, round(runs * WARM_UP), stage.server, client)
         after = _Sample.take(workers, runs, stage.server, client)
         memory = machine.resident_mebibytes(pid for worker in workers for pid in worker.pids)

@@ -72,14 +72,14 @@ class Scene:
             client.flushall()
 
     @contextmanager
-    def working(self) -> Iterator[Working]:
-        """A working process, ended at the end."""
+    def working(self, number: int = 0) -> Iterator[Working]:
+        """A working process, ended at the end; only the first has a side server at a known port."""
         said = self.directory / "worker.log"
         with said.open("ab") as log:
             process = subprocess.Popen(
                 self._command("work"),
                 cwd=place_of(self.contender),
-                env=self._environment(),
+                env=self._environment() | ({"BENCH_PORT": "0"} if number else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,7 +105,7 @@ class Scene:
             "BENCH_MODE": self.contender.mode,
             "BENCH_NOTES": str(self.directory),
         }
-        return surroundings(self.contender) | told | dict(self.settings)
+        return surroundings(self.contender) | told | dict(self.contender.variables) | dict(self.settings)
 
 
 class Working:

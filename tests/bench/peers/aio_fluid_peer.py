@@ -1,19 +1,24 @@
-"""aio-fluid. Its package has our name, so this room runs where ours is not found."""
+"""aio-fluid. Its package has our name, so this room runs where ours is not found.
 
-from __future__ import annotations
+It reads the annotations of bodies, and none that are put off: so they are not here.
+"""
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import uvloop
+from pydantic import BaseModel
 
-from fluid.scheduler import TaskConsumer, TaskManager, task
+from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
 from tests.bench.peers import stage
 
-os.environ["BROKER_URL"] = stage.SERVER_URL
+
+class Stamp(BaseModel):
+    """When it was called."""
+
+    called: float
 
 
 @task
@@ -22,16 +27,16 @@ async def nothing(context: Any) -> None:
 
 
 @task
-async def stamped(context: Any, called: float = 0.0) -> None:
-    stage.arrived(context.params.called if hasattr(context.params, "called") else called)
+async def stamped(context: TaskRun[Stamp]) -> None:
+    stage.arrived(context.params.called)
 
 
 async def consume() -> None:
     consumer = TaskConsumer(max_concurrent_tasks=stage.SLOTS, broker_url=stage.SERVER_URL)
     consumer.register_task(nothing)
     consumer.register_task(stamped)
-    async with consumer:
-        await asyncio.Event().wait()
+    await consumer.startup()
+    await asyncio.Event().wait()
 
 
 def work() -> None:
