@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import platform
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -146,6 +147,8 @@ def versions(contenders: Iterable[Contender]) -> dict[str, list[str]]:
 def main() -> None:
     """Measure, or read what was measured; then write the page."""
     given = arguments()
+    # told to end, it takes along what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     if given.known:
         results = Results.read(given.known)
     else:
