@@ -12,9 +12,10 @@ from opentelemetry import trace
 from fluid.clock import now
 from fluid.masking import hide, mask_text
 from fluid.scheduler import Event, TaskManager, TaskRun
-from telemetry.current import CurrentRun, CurrentRuns, ids_of, name_of
+from telemetry.current import CurrentRun, CurrentRuns, ids_of, name_of, trace_ids
 from telemetry.logs import RUNS_LOGGER, level_name, output_of_logs
 from telemetry.rendering import HEAD, cut
+from telemetry.trace_context import read
 
 HANDLER = "logs"
 """The name that our handlers are registered with."""
@@ -116,7 +117,7 @@ class Narrator:
             line["waited"] = round(current.waited, 6)
         if current.run.local:
             line["local"] = True
-        self._write(_START, line, current)
+        self._write(_START, line, current.span)
 
     def _tell_end(self, event: Event) -> None:
         run = event.run
@@ -125,7 +126,9 @@ class Narrator:
         current, telling = self._runs.take(run), LEVELS[event.name]
         if not self._logger.isEnabledFor(telling.level):
             return
-        line = self._line(telling, event.name, self._ids(event, run) if current is None else current.ids)
+        span = _where(run) if current is None else current.span
+        ids = self._ids(event, run, span) if current is None else current.ids
+        line = self._line(telling, event.name, ids)
         line["outcome"] = event.name
         if current is not None and current.waited is not None:
             line["waited"] = round(current.waited, 6)
@@ -137,21 +140,23 @@ class Narrator:
             self._add_trouble(line, event, run, current)
         if run.local:
             line["local"] = True
-        self._write(telling, line, current)
+        self._write(telling, line, span)
 
     def _tell_other(self, event: Event) -> None:
         telling = LEVELS[event.name]
         if not self._logger.isEnabledFor(telling.level):
             return
         if event.run is None:
+            span = trace.INVALID_SPAN
             line = self._line(telling, event.name, {"consumer": name_of(self._host), **_facts(event)})
         else:
-            line = self._line(telling, event.name, self._ids(event, event.run))
+            span = _where(event.run)
+            line = self._line(telling, event.name, self._ids(event, event.run, span))
         if event.owner:
             line["owner"] = event.owner
         if event.reason:
             line["reason"] = event.reason
-        self._write(telling, line, None)
+        self._write(telling, line, span)
 
     @staticmethod
     def _line(telling: Telling, event: str, ids: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,9 +169,9 @@ class Narrator:
             **ids,
         }
 
-    def _ids(self, event: Event, run: TaskRun[Any]) -> dict[str, Any]:
+    def _ids(self, event: Event, run: TaskRun[Any], span: trace.Span) -> dict[str, Any]:
         """Of a run that was never executed here, or not by the attempt that is told of."""
-        ids = ids_of(run) | {"consumer": name_of(self._host)}
+        ids = ids_of(run) | {"consumer": name_of(self._host)} | trace_ids(span.get_span_context())
         if event.owner:
             ids["attempt"] -= 1  # by now the loss is counted; this is about the attempt that was lost
         return ids
@@ -186,16 +191,20 @@ class Narrator:
         if event.name in _WITH_TRACEBACK and current is not None and current.error is not None:
             line["exception"] = _traceback(current.error, current.secrets)
 
-    def _write(self, telling: Telling, line: dict[str, Any], current: CurrentRun | None) -> None:
+    def _write(self, telling: Telling, line: dict[str, Any], span: trace.Span) -> None:
         """Straight into the pipe: it is done for every run, and a record of stdlib costs as much again."""
         output = output_of_logs()
         if output is not None:
-            span = trace.INVALID_SPAN if current is None else current.span
             output.write(telling.level, line, span)
             return
         about = line.get("run_id") or line["consumer"]
         fields = {name: value for name, value in line.items() if name not in HEAD}
         self._logger.log(telling.level, "%s: %s", telling.words, about, extra=fields)
+
+
+def _where(run: TaskRun[Any]) -> trace.Span:
+    """What leads to an attempt that was made elsewhere, or to the queueing of a run that had none."""
+    return trace.NonRecordingSpan(read(run.headers))
 
 
 def _facts(event: Event) -> dict[str, Any]:

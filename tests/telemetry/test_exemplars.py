@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from telemetry import Telemetry, names
 from tests.support.servers import PrometheusServer
 from tests.support.waiting import poll
 from tests.telemetry.conftest import greet
+from tests.telemetry.logbook import Logbook
 from tests.telemetry.scraping import Scrape, scrape
 from tests.telemetry.tracing import Tap, own_opentelemetry
 
@@ -20,6 +23,13 @@ from tests.telemetry.tracing import Tap, own_opentelemetry
 @task(retry=RetryPolicy(max_attempts=2, wait=0.01))
 async def fail(ctx: TaskRun) -> None:
     raise ValueError("as planned")
+
+
+@task(retry=RetryPolicy(max_attempts=2, wait=0.01))
+async def stumble_once(ctx: TaskRun) -> None:
+    logging.getLogger("library").info("trying")
+    if ctx.attempt == 1:
+        raise ValueError("as planned")
 
 
 @pytest.fixture
@@ -98,24 +108,37 @@ async def test_a_run_that_is_not_sampled_is_no_example(
 
 @pytest.mark.servers
 @pytest.mark.slow
-async def test_an_exemplar_at_prometheus_is_a_trace_at_the_receiver(
-    tap: Tap, exporting: None, consumer: TaskConsumer
+async def test_an_exemplar_at_prometheus_leads_to_the_trace_at_the_receiver_and_to_that_attempt_s_lines(
+    tap: Tap, exporting: None, consumer: TaskConsumer, tmp_path: Path
 ) -> None:
+    logbook = Logbook(tmp_path / "log")
+    logbook.begin()
+    consumer.register_task(stumble_once)
     telemetry = Telemetry(port=0)
     telemetry.attach(consumer)
-    async with consumer:
-        assert telemetry.url is not None
-        with PrometheusServer(urlsplit(telemetry.url).netloc) as prometheus:
-            await prometheus.wait_until("fluid_slots", bool)
-            run = await consumer.queue_and_wait(greet)
-            [process] = await tap.wait_for("process", run_id=run.id)
-            labels = {"trace_id": process.trace_id, "span_id": process.span_id}
-
-            async def kept() -> list[Mapping[str, str]]:
-                found = [
-                    await prometheus.exemplars(f'{metric}_bucket{{task="greet"}}')
-                    for metric in (names.RUN_WAIT.name, names.RUN_DURATION.name, names.RUN_LATENCY.name)
-                ]
-                return [one for labels in found for one in labels]
-
-            await poll(kept, lambda found: found.count(labels) == 3, f"three times {labels}", every=0.1)
+    try:
+        async with consumer:
+            assert telemetry.url is not None
+            with PrometheusServer(urlsplit(telemetry.url).netloc) as prometheus:
+                await prometheus.wait_until("fluid_slots", bool)
+                run = await consumer.queue_and_wait(stumble_once, timeout=20)
+                first, second = await tap.wait_for("process", count=2, run_id=run.id)
+                for metric, attempt, ended in (
+                    (names.RUNS_RETRIED.name, first, "attempt failed, another follows"),
+                    (f"{names.RUN_DURATION.name}_bucket", second, "run succeeded"),
+                    (f"{names.RUN_LATENCY.name}_bucket", second, "run succeeded"),
+                ):
+                    labels = {"trace_id": attempt.trace_id, "span_id": attempt.span_id}
+                    query = f'{metric}{{task="stumble_once"}}'
+                    await poll(
+                        lambda query=query: prometheus.exemplars(query),  # type: ignore[misc]
+                        lambda found, labels=labels: labels in found,  # type: ignore[misc]
+                        f"{labels} in {query}",
+                        every=0.1,
+                    )
+                    lines = [line for line in logbook.lines if line.get("trace_id") == attempt.trace_id]
+                    assert [line["message"] for line in lines] == ["attempt started", "trying", ended]
+                    number = attempt.attributes["fluid.attempt"]
+                    assert {(line["run_id"], line["attempt"]) for line in lines} == {(run.id, number)}
+    finally:
+        logbook.end()

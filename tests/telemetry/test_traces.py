@@ -36,6 +36,7 @@ from telemetry.settings import TelemetrySettings
 from tests.support.processes import PythonProcess
 from tests.telemetry.convention import faults_of, faults_of_record
 from tests.telemetry.crunching import crunch, linger
+from tests.telemetry.logbook import Logbook
 from tests.telemetry.tracing import Tap, own_opentelemetry, values_of
 
 Start = Callable[..., Any]
@@ -55,7 +56,8 @@ async def tap() -> AsyncIterator[Tap]:
         yield tap
     ours = [span for span in tap.spans if span.name.split()[0] in OPERATIONS]
     faults = [f"{span}: {fault}" for span in ours for fault in faults_of(span)]
-    faults += [f"{one.event_name}: {fault}" for one in tap.records for fault in faults_of_record(one)]
+    exceptions = [record for record in tap.records if record.event_name]  # the others are lines
+    faults += [f"{one.event_name}: {fault}" for one in exceptions for fault in faults_of_record(one)]
     assert faults == []
 
 
@@ -376,6 +378,8 @@ async def test_a_cpu_bound_body_sees_the_span_of_its_attempt(tap: Tap, start: St
 async def test_what_was_lost_is_told_by_its_rescuer_and_the_next_attempt_links_to_it(
     tap: Tap, start: Start, exporting: dict[str, str], queue_url: str, tmp_path: Path
 ) -> None:
+    logbook = Logbook(tmp_path / "log")
+    logbook.begin()
     process = PythonProcess(
         "-m", "tests.telemetry.crunching", queue_url, output=tmp_path / "out", env=exporting
     )
@@ -390,6 +394,8 @@ async def test_what_was_lost_is_told_by_its_rescuer_and_the_next_attempt_links_t
         lost = Recorder()
         rescuer.dispatcher.register_handler("lost.test", lost)
         owner = (await lost.wait_for("lost", run)).owner
+        [line] = logbook.of("lost", run.id)
+    logbook.end()
 
     [send] = await tap.wait_for("send")
     [recovered] = await tap.wait_for("process")
@@ -403,6 +409,33 @@ async def test_what_was_lost_is_told_by_its_rescuer_and_the_next_attempt_links_t
     assert rescue.attributes["fluid.owner"] == owner
     assert rescue.attributes["messaging.operation.type"] == "settle"
     assert not rescue.failed
+    assert (line["trace_id"], line["span_id"]) == dead
+    assert (line["attempt"], line["owner"]) == (1, owner)
+
+
+async def test_the_lines_of_a_run_that_is_dead_lead_to_the_attempt_that_was_lost(
+    tap: Tap, start: Start, queue_url: str, tmp_path: Path
+) -> None:
+    @task(max_deliveries=1)
+    async def fragile(ctx: TaskRun) -> None: ...
+
+    logbook = Logbook(tmp_path / "log")
+    logbook.begin()
+    async with TaskManager(broker_url=queue_url) as manager:
+        manager.register_task(fragile)
+        Telemetry(server=False).attach(manager)
+        run = await manager.queue(fragile)
+        await manager.broker.claim("ghost", 1, lease=0.3, wait=0, suspects=1, cursor="", held=())
+        rescuer = await start(fragile)
+        dead = Recorder()
+        rescuer.dispatcher.register_handler("dead.test", dead)
+        await dead.wait_for("dead", run)
+    [rescue] = await tap.wait_for("rescue")
+    told = [logbook.of(event, run.id)[0] for event in ("lost", "dead")]
+    logbook.end()
+    attempt = (rescue.trace_id, rescue.parent_id)
+    assert [(line["trace_id"], line["span_id"]) for line in told] == [attempt, attempt]
+    assert [(line["owner"], line["attempt"]) for line in told] == [("ghost", 1), ("ghost", 1)]
 
 
 async def test_the_program_s_own_provider_is_used_and_not_replaced(
