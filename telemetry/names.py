@@ -234,6 +234,11 @@ SPANS_DROPPED = _counter(
     "process stopped first. Only of the exporter that `OTEL_*` variables set up here.",
     DROP_CAUSE,
 )
+RECORDS_DROPPED = _counter(
+    "fluid_telemetry_records_dropped_total",
+    "Log records of this process, lines and exceptions, that were not delivered, for the same causes.",
+    DROP_CAUSE,
+)
 ALERTS_SENT = _counter("fluid_alerts_sent_total", "Notices that a channel has taken.", CHANNEL)
 ALERTS_FAILED = _counter(
     "fluid_alerts_failed_total",

@@ -147,7 +147,7 @@ class Narrator:
         if not self._logger.isEnabledFor(telling.level):
             return
         if event.run is None:
-            span = trace.INVALID_SPAN
+            span: trace.Span = trace.INVALID_SPAN
             line = self._line(telling, event.name, {"consumer": name_of(self._host), **_facts(event)})
         else:
             span = _where(event.run)

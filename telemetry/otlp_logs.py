@@ -1,30 +1,21 @@
 """Lines as OTLP log records, for who sets an endpoint.
 
-The logs signal of OpenTelemetry is stable, its Python API is not: all of it that we use is in this room.
+The logs signal of OpenTelemetry is stable, its Python API is not.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.util import find_spec
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry._logs import SeverityNumber
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry._logs import Logger, NoOpLogger, SeverityNumber
 
+from telemetry.providers import PROVIDERS
 from telemetry.rendering import shown
-
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-
-EXPORTER = "opentelemetry.exporter.otlp.proto.http"
-
-NOT_EXPORTED = "opentelemetry"
-"""Loggers below this one tell of the export itself: exported, each line of theirs would make another."""
+from telemetry.sending import is_sending
 
 BODY = frozenset({"timestamp", "level", "message", "trace_id", "span_id"})
 """What has its own place in a record; everything else is an attribute."""
@@ -37,27 +28,16 @@ _SEVERITY = {
     logging.CRITICAL: SeverityNumber.FATAL,
 }
 
-logger = logging.getLogger("fluid")
-
 
 class OtlpLogs:
-    """Exports lines in a thread of the SDK, through a bounded queue. The variables are the standard ones."""
+    """Exports lines, without waiting for it."""
 
-    def __init__(self) -> None:
-        # Heavy, and only for who exports.
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-
-        self._provider = LoggerProvider(shutdown_on_exit=False)
-        self._provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-        self._logger = self._provider.get_logger("fluid")
-        # Its end may come when the interpreter ends, and then no thread can be started any more.
-        self._closing, self._closed = threading.Event(), threading.Event()
-        threading.Thread(target=self._close_when_asked, name="otlp-logs-close", daemon=True).start()
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
 
     def emit(self, level: int, line: Mapping[str, Any], span: trace.SpanContext) -> None:
         """Have a line exported, soon."""
-        if str(line["logger"]).startswith(NOT_EXPORTED):
+        if is_sending():  # a line about the export would make another one, and so on
             return
         instant = line["timestamp"]
         self._logger.emit(
@@ -71,29 +51,13 @@ class OtlpLogs:
 
     def close(self, timeout: float) -> None:
         """Export what waits, for at most so many seconds: an exporter that gets no answer takes its time."""
-        self._closing.set()
-        self._closed.wait(timeout)
-
-    def _close_when_asked(self) -> None:
-        self._closing.wait()
-        self._provider.shutdown()
-        self._closed.set()
+        PROVIDERS.flush(timeout)
 
 
 def exported_logs() -> OtlpLogs | None:
-    """The export that the environment asks for; None when it asks for none, or cannot have it."""
-    asked = next((name for name in ENDPOINTS if os.environ.get(name)), None)
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if asked is None or disabled or os.environ.get("OTEL_LOGS_EXPORTER", "otlp") != "otlp":
-        return None
-    if find_spec("opentelemetry.exporter") is None or find_spec(EXPORTER) is None:
-        logger.warning(
-            "%s is set, but logs are not exported: install the exporter, pip install 'fluid-tasks[otlp]', or "
-            "set OTEL_LOGS_EXPORTER=none",
-            asked,
-        )
-        return None
-    return OtlpLogs()
+    """The export that the environment, or the program, asks for; None when neither does."""
+    logger = PROVIDERS.for_records().get_logger("fluid")
+    return None if isinstance(logger, NoOpLogger) else OtlpLogs(logger)
 
 
 def _attribute(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where spans and exceptions of this process go, as the `OTEL_*` variables say.
+"""Where spans and log records of this process go, as the `OTEL_*` variables say.
 
 A provider that the program has set is the one that is used. Where there is none and an endpoint is set, one
 is made, once for the process, and set as the program's: so spans that bodies make themselves go the same way.
@@ -35,7 +35,8 @@ class Providers:
         atexit.register(self.close)
         self._senders: list[Sender[Any]] = []
         self._spans: Sender[Any] | None = None
-        self._records: sdk_logs.LoggerProvider | None = None
+        self._records: Sender[Any] | None = None
+        self._record_provider: LoggerProvider | None = None
 
     def for_spans(self) -> TracerProvider | None:
         """The program's own, or the one that is made for the endpoint; None when nothing is to be traced."""
@@ -54,25 +55,34 @@ class Providers:
         trace.set_tracer_provider(provider)
         return provider
 
-    def for_exceptions(self) -> LoggerProvider:
+    def for_records(self) -> LoggerProvider:
         """The program's own, or the one that is made for the endpoint, or one that keeps nothing."""
         known = get_logger_provider()
         if not isinstance(known, ProxyLoggerProvider):
             return known
-        if self._records is None:
-            if is_disabled() or not _exports("logs"):
-                return NoOpLoggerProvider()
-            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+        if self._record_provider is None:
+            self._record_provider = self._new_record_provider()
+        return self._record_provider
 
-            self._records = sdk_logs.LoggerProvider(shutdown_on_exit=False)
-            sender = self._sender(OTLPLogExporter(), "BLRP", "log records")
-            self._records.add_log_record_processor(RecordSender(sender))
-        return self._records
+    def _new_record_provider(self) -> LoggerProvider:
+        if is_disabled() or not _exports("logs"):
+            return NoOpLoggerProvider()
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+        self._records = self._sender(OTLPLogExporter(), "BLRP", "log records")
+        provider = sdk_logs.LoggerProvider(shutdown_on_exit=False)
+        provider.add_log_record_processor(RecordSender(self._records))
+        return provider
 
     @property
     def dropped_spans(self) -> Mapping[str, int]:
         """How many spans were not delivered, by the cause."""
-        return self._spans.dropped if self._spans else dict.fromkeys(DROP_CAUSE.values, 0)
+        return _dropped(self._spans)
+
+    @property
+    def dropped_records(self) -> Mapping[str, int]:
+        """How many lines and exceptions were not delivered, by the cause."""
+        return _dropped(self._records)
 
     def hurry(self) -> None:
         """Send what waits now, without waiting for it."""
@@ -101,6 +111,10 @@ class Providers:
             os.register_at_fork(after_in_child=sender.start_afresh)
         self._senders.append(sender)
         return sender
+
+
+def _dropped(sender: Sender[Any] | None) -> Mapping[str, int]:
+    return sender.dropped if sender else dict.fromkeys(DROP_CAUSE.values, 0)
 
 
 PROVIDERS = Providers()

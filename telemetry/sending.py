@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, get_value, set_value
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -33,6 +33,11 @@ class Exporter(Protocol[T]):
 
     def shutdown(self) -> None:
         """Give up what is under way."""
+
+
+def is_sending() -> bool:
+    """Whether this code is at work for an exporter: it is neither traced nor are its lines exported."""
+    return bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
 
 
 class Sender(Generic[T]):

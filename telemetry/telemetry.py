@@ -118,7 +118,7 @@ class Attachment:
         for family in process:
             family.samples = [sample._replace(labels=sample.labels | queue) for sample in family.samples]
         canary = rows_of({(): self.canary})
-        rows = [*self.metrics.rows(), *canary, *self.gauges.rows(), *self.notifier.rows(), _dropped_spans()]
+        rows = [*self.metrics.rows(), *canary, *self.gauges.rows(), *self.notifier.rows(), *_dropped()]
         series = 1 + sum(row.series for row in rows) + sum(len(family.samples) for family in process)
         return [*rows, Row(names.SERIES, [((), series)])], Families(process)
 
@@ -143,8 +143,12 @@ class Flushing(Worker):
         await asyncio.to_thread(PROVIDERS.flush, STOP_SECONDS)
 
 
-def _dropped_spans() -> Row:
-    return Row(names.SPANS_DROPPED, [((cause,), count) for cause, count in PROVIDERS.dropped_spans.items()])
+def _dropped() -> Iterator[Row]:
+    for metric, dropped in (
+        (names.SPANS_DROPPED, PROVIDERS.dropped_spans),
+        (names.RECORDS_DROPPED, PROVIDERS.dropped_records),
+    ):
+        yield Row(metric, [((cause,), count) for cause, count in dropped.items()])
 
 
 class Telemetry:

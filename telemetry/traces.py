@@ -258,7 +258,7 @@ def traces_of(host: TaskManager, mode: str) -> Traces | None:
     provider = None if mode == "off" else PROVIDERS.for_spans()
     if provider is None:
         return None
-    return Traces(host, Spans(host, provider, PROVIDERS.for_exceptions()), parents=mode == "parents")
+    return Traces(host, Spans(host, provider, PROVIDERS.for_records()), parents=mode == "parents")
 
 
 def _context_of(run: TaskRun[Any]) -> Context:

@@ -36,6 +36,7 @@ from telemetry.names import (
     HANDLER_QUEUE,
     HANDLER_SECONDS,
     LOG_LINES_DROPPED,
+    RECORDS_DROPPED,
     RUNS_FOLDED,
     SERIES,
     SNAPSHOT_ERRORS,
@@ -221,9 +222,10 @@ HANDLERS: tuple[Panel, ...] = (
 
 EXPORTERS: tuple[Panel, ...] = (
     graph(
-        "Spans dropped by cause",
-        "Queue full: more spans than the exporter sends. Export failed: the receiver is away or refuses.",
-        Query(total(increase(of(SPANS_DROPPED)), "cause"), "{{cause}}"),
+        "Spans and log records dropped",
+        "Queue full: more than the exporter sends. Export failed: the receiver is away or refuses.",
+        Query(total(increase(of(SPANS_DROPPED)), "cause"), "spans, {{cause}}"),
+        Query(total(increase(of(RECORDS_DROPPED)), "cause"), "log records, {{cause}}"),
         unit=Unit.number,
         steps=FEW_EXPECTED,
         empty=NOBODY,

@@ -144,6 +144,11 @@ label_replace(
 )
 or
 label_replace(
+  sum by (queue) (increase(@RECORDS_DROPPED[@window])) > @faults,
+  "part", "log records dropped", "", ""
+)
+or
+label_replace(
   sum by (queue) (increase(@LOG_LINES_DROPPED[@window])) > @faults,
   "part", "log lines dropped", "", ""
 )

@@ -447,6 +447,7 @@ WATCHERS = (
         for part, name, labels in (
             ("failures of handlers", "fluid_handler_failures_total", {"event": "end", "handler": "pager"}),
             ("spans dropped", "fluid_telemetry_spans_dropped_total", {"cause": "export_failed"}),
+            ("log records dropped", "fluid_telemetry_records_dropped_total", {"cause": "queue_full"}),
             ("log lines dropped", "fluid_log_lines_dropped_total", {}),
             ("fleet events dropped", "fluid_fleet_events_dropped_total", {}),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -15,6 +16,7 @@ from telemetry import Telemetry, names
 from telemetry.providers import Providers
 from tests.support.lifeline import LOOPBACK, free_port
 from tests.telemetry.conftest import greet
+from tests.telemetry.logbook import Logbook
 from tests.telemetry.scraping import scrape
 from tests.telemetry.tracing import own_opentelemetry
 
@@ -97,6 +99,35 @@ async def test_work_goes_on_and_stops_in_time_and_every_span_that_is_not_deliver
     # `create` and `process` for each, and one `send`
     await asyncio.to_thread(providers.close)
     assert sum(providers.dropped_spans.values()) == 2 * 200 + 1
+
+
+async def test_every_line_that_is_not_delivered_is_counted_and_nobody_waits_for_it(
+    providers: Providers,
+    collector: Collector,
+    new_consumer: Callable[[], TaskConsumer],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", str(QUEUE))
+    monkeypatch.setenv("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", str(BATCH))
+    logbook = Logbook(tmp_path / "log")
+    logbook.begin()
+    consumer = new_consumer()
+    telemetry = Telemetry(server=False)
+    telemetry.attach(consumer)
+    async with consumer:
+        runs = await consumer.queue_many(greet, [{}] * 100)
+        ended = [await consumer.broker.wait_end(run.id, None) for run in runs]
+        assert {record.state for record in ended if record} == {TaskState.success}
+        assert (await scrape(telemetry)).value(names.RECORDS_DROPPED, cause="queue_full") > 0
+    await asyncio.to_thread(logbook.end)
+    await asyncio.to_thread(providers.close)
+    assert collector.answered == 0
+    # what the export says of itself is in the log only
+    said = [line for line in logbook.lines if not line["logger"].startswith("opentelemetry")]
+    assert len(said) > 2 * len(runs)
+    assert sum(providers.dropped_records.values()) == len(said)
 
 
 async def test_a_span_after_the_stop_is_counted_and_nothing_more(

@@ -18,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.util._once import Once
 
 from fluid.testing.waiting import Watch
-from telemetry import telemetry, traces
+from telemetry import otlp_logs, telemetry, traces
 from telemetry.providers import Providers
 from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.server_process import missing
@@ -130,11 +130,17 @@ class Tap:
 
     async def wait_for_record(self, event: str) -> LogRecord:
         """The first log record of an event, once it has come."""
+        return await self._record(lambda record: record.event_name == event, event)
 
+    async def wait_for_line(self, message: str) -> LogRecord:
+        """The first log record with this text, once it has come."""
+        return await self._record(lambda record: record.body.string_value == message, message)
+
+    async def _record(self, fits: Callable[[LogRecord], bool], what: str) -> LogRecord:
         def found() -> list[LogRecord]:
-            return [record for record in self.records if record.event_name == event]
+            return [record for record in self.records if fits(record)]
 
-        await self._watch.until(lambda: bool(found()), lambda: f"a record {event!r}; came: {self.records}")
+        await self._watch.until(lambda: bool(found()), lambda: f"a record {what!r}; came: {self.records}")
         return found()[0]
 
     def _take_span(self, span: Span) -> None:
@@ -159,8 +165,8 @@ def own_opentelemetry(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Iter
     monkeypatch.setattr(logs_internal, "_LOGGER_PROVIDER", None)
     monkeypatch.setattr(logs_internal, "_LOGGER_PROVIDER_SET_ONCE", Once())
     providers = Providers()
-    monkeypatch.setattr(traces, "PROVIDERS", providers)
-    monkeypatch.setattr(telemetry, "PROVIDERS", providers)
+    for room in (traces, telemetry, otlp_logs):
+        monkeypatch.setattr(room, "PROVIDERS", providers)
     try:
         yield providers
     finally:
