@@ -122,7 +122,8 @@ class StdlibHandler(logging.Handler):
             record.name,
             message,
             fields,
-            exception=_exception(record.exc_info),
+            # a record of another process has the text alone
+            exception=_exception(record.exc_info) or record.exc_text or "",
             timestamp=datetime.fromtimestamp(record.created, UTC),
         )
 
@@ -266,7 +267,16 @@ def _masked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without(secrets: Collection[str], value: Any) -> Any:
-    return hide(value, secrets) if isinstance(value, str) and secrets else value
+    match value:
+        case str():
+            return hide(value, secrets)
+        case dict():
+            return {name: _without(secrets, inner) for name, inner in value.items()}
+        case list():
+            return [_without(secrets, inner) for inner in value]
+        case BaseException():
+            return hide(shown(value), secrets)
+    return value
 
 
 def _exception(info: Any) -> str:

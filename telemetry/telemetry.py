@@ -20,9 +20,11 @@ from telemetry.current import CurrentRuns
 from telemetry.exposition import Exposition, Families, Renderer
 from telemetry.gauges import Gauges
 from telemetry.health import Health
+from telemetry.logs import output_of_logs
 from telemetry.loop import LoopLag
 from telemetry.metrics import Metrics
 from telemetry.narrator import Narrator
+from telemetry.offloaded import Offloaded
 from telemetry.providers import PROVIDERS
 from telemetry.sending import STOP_SECONDS
 from telemetry.series import Row, rows_of
@@ -49,6 +51,7 @@ class Attachment:
         self.health = Health(host)
         self.runs = CurrentRuns(host)
         self.narrator = Narrator(host, self.runs)
+        self.offloaded = Offloaded(lambda: output_of_logs() is not None)
         self.notifier = Notifier(host, alerts)
         self.server = self._server(settings) if serve else None
         self.workers: list[Worker] = [LoopLag(self.metrics.process.loop_lag), Watchdog(host)]
@@ -80,6 +83,7 @@ class Attachment:
         self.health.listen()
         self.runs.listen()
         self.narrator.listen()
+        self.host.interceptors.append(self.offloaded)
         self.notifier.listen()
         self.host.add_workers(*self.workers)
 
@@ -87,6 +91,7 @@ class Attachment:
         """Leave nothing behind."""
         self.host.remove_workers(*self.workers)
         self.notifier.stop_listening()
+        self.host.interceptors.remove(self.offloaded)
         self.narrator.stop_listening()
         self.runs.stop_listening()
         self.health.stop_listening()

@@ -135,6 +135,7 @@ FLOORS = (
     "telemetry.otlp_logs",
     "telemetry.logs",
     "telemetry.narrator",
+    "telemetry.offloaded",
     "telemetry.spans",
     "telemetry.traces",
     "telemetry.metrics",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
+import structlog
 from opentelemetry import trace
 
 from fluid.scheduler import TaskConsumer, TaskRun, task
@@ -16,6 +18,22 @@ def crunch(ctx: TaskRun) -> str:
     """Work in a span of its own."""
     with trace.get_tracer("crunching").start_as_current_span("crunching") as span:
         return f"{span.get_span_context().trace_id:032x}"
+
+
+@task(cpu_bound=True)
+def recite(ctx: TaskRun) -> None:
+    """Say something in every way there is."""
+    try:
+        raise LookupError("the page is torn")
+    except LookupError:
+        logging.getLogger("library").exception("cannot read")
+    logging.getLogger("library").warning("asked", extra={"asked": {"password": "open sesame"}})
+    log = structlog.get_logger("poet").bind(name="Ada")
+    log.info("verse", line=1, module="odes")
+    try:
+        raise ValueError("out of ink")
+    except ValueError:
+        log.exception("cannot write")
 
 
 @task

@@ -27,6 +27,7 @@ from telemetry import Telemetry, logs, names
 from telemetry.current import current_run
 from telemetry.rendering import LONGEST_TEXT
 from tests.support.processes import ROOT
+from tests.telemetry.crunching import recite
 from tests.telemetry.logbook import Logbook
 from tests.telemetry.scraping import scrape
 
@@ -84,6 +85,38 @@ async def test_every_line_inside_a_run_carries_its_ids(consumer: TaskConsumer, l
         "structlog"
     )
     assert logbook.saying("stdlib 1")["level"] == "warning"
+
+
+async def test_every_line_of_a_cpu_bound_body_carries_its_ids(
+    consumer: TaskConsumer, logbook: Logbook, capfd: pytest.CaptureFixture[str]
+) -> None:
+    consumer.register_task(recite)
+    Telemetry(server=False).attach(consumer)
+    async with consumer:
+        run = await consumer.queue_and_wait(recite, timeout=40)
+        assert str(run.state) == "success", run.error
+        ids = {"task": "recite", "run_id": run.id, "attempt": 1, "consumer": consumer.consumer_name}
+    for message in ("cannot read", "asked", "verse", "cannot write"):
+        line = logbook.saying(message)
+        assert {name: line[name] for name in IDS} == ids
+    assert logbook.saying("cannot read")["exception"].endswith("LookupError: the page is torn")
+    assert "open sesame" not in logbook.text
+    verse = logbook.saying("verse")
+    assert (verse["logger"], verse["level"]) == ("poet", "info")
+    assert (verse["own_name"], verse["line"], verse["own_module"]) == ("Ada", 1, "odes")
+    failed = logbook.saying("cannot write")
+    assert (failed["level"], failed["exception"].splitlines()[-1]) == ("error", "ValueError: out of ink")
+    assert "verse" not in "".join(capfd.readouterr())
+
+
+async def test_in_the_process_of_a_body_structlog_is_left_alone_where_lines_are_not_ours(
+    consumer: TaskConsumer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    consumer.register_task(recite)
+    Telemetry(server=False).attach(consumer)
+    async with consumer:
+        await consumer.queue_and_wait(recite, timeout=40)
+    assert "verse" in capfd.readouterr().out
 
 
 async def test_runs_that_go_on_at_the_same_time_keep_their_lines_apart(
@@ -185,6 +218,7 @@ async def test_no_secret_reaches_a_line(consumer: TaskConsumer, logbook: Logbook
         log.info("params", params=ctx.params, password="hunter22", deep={"headers": {"Cookie": "c=d"}})
         text = f"the word is {revealed}"
         log.info(text, said=f"it is {revealed}")
+        log.info("fields", found=[{"it": text}], why=KeyError(revealed), url="http://user:pass9@host/")
         logging.getLogger("lib").info("GET %s", "http://user:pass9@host/?token=abcdef")
         try:
             raise ValueError(f"cannot log in with {revealed}")
