@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextvars import Context
 from typing import Any, Protocol
 
 from fluid.errors import DeclarationError
@@ -115,6 +116,20 @@ def around_queueing(interceptors: Interceptors, runs: Sequence[TaskRun[Any]]) ->
     return _Around("queueing", interceptors, runs) if interceptors else _NOTHING
 
 
+def around_queueing_of_others(
+    interceptors: Interceptors, handed: Sequence[tuple[TaskRun[Any], Context]]
+) -> AbstractContextManager[Any]:
+    """All interceptors around each of these runs by itself, in the context of whoever handed it over."""
+    if not interceptors:
+        return _NOTHING
+    with ExitStack() as stack:
+        for run, context in handed:
+            around = around_queueing(interceptors, [run])
+            context.run(around.__enter__)
+            stack.push(_leaving(around, context))
+        return stack.pop_all()
+
+
 def around_executing(interceptors: Interceptors, run: TaskRun[Any]) -> AbstractContextManager[Any]:
     """All interceptors around the body of this run, the first outermost."""
     return _Around("executing", interceptors, run) if interceptors else _NOTHING
@@ -133,3 +148,7 @@ def places_in_process(interceptors: Interceptors) -> list[str]:
             error = DeclarationError("it cannot be found from another process: make it a static method")
             interceptors.trouble("in_process", interceptor, error)
     return places
+
+
+def _leaving(around: AbstractContextManager[Any], context: Context) -> Callable[..., bool | None]:
+    return lambda *raised: context.run(around.__exit__, *raised)

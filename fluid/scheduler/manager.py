@@ -13,7 +13,7 @@ from fluid.errors import FluidError, RunDeadError, UniqueRunError
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.desk import Desk
 from fluid.scheduler.history import run_of_record
-from fluid.scheduler.interceptors import around_queueing
+from fluid.scheduler.interceptors import around_queueing, around_queueing_of_others
 from fluid.scheduler.local import execute_here
 from fluid.scheduler.moves import Refusal, Submission
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
@@ -21,7 +21,7 @@ from fluid.scheduler.producing import MAX_RUNS, Producer, refusal_of, stopped_at
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.submitting import new_run, replay_of, submission_of
-from fluid.scheduler.sync_queue import SyncQueue
+from fluid.scheduler.sync_queue import Handed, SyncQueue
 from fluid.scheduler.task import Task
 from fluid.settings import TaskManagerConfig
 
@@ -162,11 +162,11 @@ class TaskManager(Desk):
     ) -> TaskRun[Any]:
         return new_run(self._registry.resolve(task), priority, options, params, door=self)
 
-    async def _queue_made(self, runs: Sequence[TaskRun[Any]]) -> None:
+    async def _queue_made(self, handed: Sequence[Handed]) -> None:
         """Queue runs whose callers have gone: what cannot be queued is said, and stops none of the others."""
-        with around_queueing(self._interceptors, runs):
+        with around_queueing_of_others(self._interceptors, handed):
             written: dict[TaskRun[Any], Submission] = {}
-            for run in runs:
+            for run, _ in handed:
                 try:
                     [written[run]] = self._written([run], NO_OPTIONS)
                 except FluidError as error:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Any
 
 from fluid.errors import BrokerError, FluidError
@@ -17,15 +18,18 @@ logger = logging.getLogger("fluid")
 LONGEST_BACKLOG = 100_000
 TRY_AGAIN_SECONDS = 1.0
 
+Handed = tuple[TaskRun[Any], Context]
+"""A run, and the context of its caller."""
+
 
 class SyncQueue(Worker):
     """Sends on what threads have put in, in order, many at a time, and on stop all of it."""
 
-    def __init__(self, queue: Callable[[Sequence[TaskRun[Any]]], Awaitable[None]], *, together: int) -> None:
+    def __init__(self, queue: Callable[[Sequence[Handed]], Awaitable[None]], *, together: int) -> None:
         super().__init__(name="sync_queue", stage=5)
         self._queue = queue
         self._together = together
-        self._backlog: deque[TaskRun[Any]] = deque()
+        self._backlog: deque[Handed] = deque()
         # made anew before each wait, for one belongs to the event loop in which it is waited for
         self._came = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,7 +43,7 @@ class SyncQueue(Worker):
         """Add a run, from any thread. Raises `FluidError` when far too many wait already."""
         if len(self._backlog) >= LONGEST_BACKLOG:
             raise FluidError(f"{LONGEST_BACKLOG:,} runs wait to be queued: the broker does not take them")
-        self._backlog.append(run)
+        self._backlog.append((run, copy_context()))
         loop = self._loop  # a stop may take it away meanwhile
         if loop is not None:
             loop.call_soon_threadsafe(self._came.set)

@@ -262,6 +262,21 @@ async def test_a_run_queued_within_a_run_follows_it(tap: Tap, start: Start) -> N
     assert process.attributes["fluid.from_run_id"] == run.id
 
 
+async def test_a_run_handed_over_by_a_thread_of_a_body_follows_it(tap: Tap, start: Start) -> None:
+    @task
+    async def hand_over(ctx: TaskRun) -> None:
+        await asyncio.to_thread(consumer.sync_queue, "greet")
+        await asyncio.to_thread(consumer.sync_queue, "greet")
+
+    consumer = await start(hand_over, greet)
+    run = await consumer.queue_and_wait(hand_over)
+    [process] = await tap.wait_for("process", run_id=run.id)
+    greetings = await tap.wait_for("process", count=2, where=lambda span: span.run_id != run.id)
+    sent = await tap.wait_for("send", count=2, where=lambda span: span.run_id != run.id)
+    assert {(one.trace_id, one.parent_id) for one in sent} == {process.context}
+    assert {one.context for one in sent} == {next(iter(one.links)) for one in greetings}
+
+
 async def test_a_local_run_is_a_span_of_what_called_it_and_no_message(tap: Tap, start: Start) -> None:
     consumer = await start(greet)
     with trace.get_tracer("web").start_as_current_span("request"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
@@ -46,6 +49,39 @@ async def test_the_order_of_one_thread_is_kept(broker_url: str) -> None:
         await asyncio.to_thread(_put_in, manager, runs)
         await heard.wait_for("queued", count=20)
         assert [event.run.id for event in heard.of("queued") if event.run] == [run.id for run in runs]
+
+
+class Noting:
+    """Notes, for each run, who was its caller as it was surrounded, and again as it was left."""
+
+    def __init__(self) -> None:
+        self.callers: dict[str, list[str]] = {}
+
+    @contextmanager
+    def queueing(self, runs: Sequence[TaskRun[Any]]) -> Iterator[None]:
+        [run] = runs
+        self.callers[run.id] = [CALLER.get()]
+        yield
+        self.callers[run.id].append(CALLER.get())
+
+    def executing(self, run: TaskRun[Any]) -> nullcontext[None]:
+        return nullcontext()
+
+
+CALLER = ContextVar("caller", default="nobody")
+
+
+async def test_each_run_is_queued_in_the_context_of_its_own_caller(broker_url: str) -> None:
+    async with managing(broker_url, noted) as (manager, heard):
+        noting = Noting()
+        manager.interceptors.append(noting)
+        runs = {name: manager.create_task_run(noted) for name in ("Ada", "Grace", "nobody")}
+        for name, run in runs.items():
+            context = Context()
+            context.run(CALLER.set, name)
+            context.run(manager.sync_queue, run)
+        await heard.wait_for("queued", count=3)
+    assert noting.callers == {run.id: [name, name] for name, run in runs.items()}
 
 
 async def test_sync_priority_queue_queues_at_high_priority(broker_url: str) -> None:
