@@ -144,11 +144,15 @@ def context_of(task: asyncio.Task[Any]) -> Context | None:
     return next((held for held in gc.get_referents(task) if isinstance(held, Context)), None)
 
 
+_LOOPS = (asyncio.Handle._run.__code__, asyncio.Runner.run.__code__)  # noqa: SLF001
+"""What calls the loop's callbacks; with one that is not written in Python, like uvloop, what called the loop."""
+
+
 def _stack(frame: FrameType | None) -> str:
     """The innermost calls, the last one at the end; without the loop that called them."""
     calls: list[tuple[FrameType, int]] = []
     for inner, line in traceback.walk_stack(frame):
-        if inner.f_code is asyncio.Handle._run.__code__ or len(calls) == DEEPEST_STACK:  # noqa: SLF001
+        if inner.f_code in _LOOPS or len(calls) == DEEPEST_STACK:
             break
         calls.append((inner, line))
     return "".join(traceback.StackSummary.extract(reversed(calls)).format()).rstrip()

@@ -109,6 +109,31 @@ async def test_one_hog_among_fifty_good_tasks_is_named_and_no_other(watched: Wat
     assert (vars(record)["run_id"], vars(record)["attempt"]) == (run.id, 1)
 
 
+def test_a_stack_is_that_of_the_run_alone_whatever_the_loop_is_made_of(
+    queue_url: str, caught: Caught
+) -> None:
+    @task
+    async def hog(ctx: TaskRun) -> None:
+        caught.block()
+
+    async def consume() -> Any:
+        consumer = TaskConsumer(broker_url=queue_url, loop_blocked_after=ALLOWED)
+        consumer.register_task(hog)
+        Telemetry(server=False).attach(consumer)
+        heard = Recorder()
+        consumer.dispatcher.register_handler("loop_blocked.test", heard)
+        async with consumer:
+            await consumer.queue("hog")
+            return await heard.wait_for("loop_blocked")
+
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        event = runner.run(consume())
+    assert "caught.block()" in event.facts["stack"]
+    assert "runners.py" not in event.facts["stack"]
+    assert "pytest" not in event.facts["stack"]
+
+
 async def test_a_hog_in_a_task_that_the_body_created_is_named(watched: Watched, caught: Caught) -> None:
     consumer, _, heard = watched
 
