@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from opentelemetry import trace
 from fluid.clock import now
 from fluid.masking import hide, mask_text
 from fluid.scheduler import Event, TaskManager, TaskRun
+from fluid.tracebacks import traceback_of
 from telemetry.current import CurrentRun, CurrentRuns, ids_of, name_of, trace_ids
 from telemetry.logs import RUNS_LOGGER, level_name, output_of_logs
 from telemetry.rendering import HEAD, cut
@@ -218,4 +218,4 @@ def _facts(event: Event) -> dict[str, Any]:
 
 
 def _traceback(error: BaseException, secrets: tuple[str, ...]) -> str:
-    return cut(hide("".join(traceback.format_exception(error)).rstrip(), secrets))
+    return cut(hide(traceback_of(error).rstrip(), secrets))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from opentelemetry.trace import (
 from fluid import __version__
 from fluid.masking import hide, secrets_of
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun
+from fluid.tracebacks import traceback_of
 from telemetry import conventions as words
 from telemetry.sampling import Sampling
 from telemetry.trace_context import NOWHERE, Ids
@@ -149,7 +149,6 @@ class Spans:
             return
         secrets = secrets_of(run.params) if run is not None else ()
         message = hide(words.message_of(error), secrets)
-        stack = "".join(traceback.format_exception(error))
         span.set_attribute(words.REASON, words.reason_of(error))
         span.set_status(Status(StatusCode.ERROR, message))
         self._logger.emit(
@@ -159,7 +158,7 @@ class Spans:
             attributes={
                 words.EXCEPTION_TYPE: kind,
                 words.EXCEPTION_MESSAGE: message,
-                words.EXCEPTION_STACKTRACE: words.printable(hide(stack, secrets)),
+                words.EXCEPTION_STACKTRACE: words.printable(hide(traceback_of(error), secrets)),
             },
         )
 

@@ -7,11 +7,14 @@ import inspect
 import os
 import sys
 from pathlib import Path
+from traceback import FrameSummary
 from types import ModuleType
 from typing import Any
 
 from fluid.cli.faults import CallError
+from fluid.errors import FluidError
 from fluid.scheduler import TaskConsumer, TaskManager
+from fluid.tracebacks import frames_of
 
 Named = str | TaskManager
 """What a command was given to find its manager by."""
@@ -85,10 +88,13 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise CallError(f"there is no module {error.name!r}, neither installed nor in {here}") from None
-        raise CallError(f"module {name!r} cannot be imported: {error}") from error
+    except FluidError:
+        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
+            raise CallError(f"there is no module {missing!r}, neither installed nor in {here}") from None
+        raise CallError(f"module {name!r} cannot be imported: {_told(error)}") from error
 
 
 def _made(target: str, found: Any) -> TaskManager:
@@ -106,7 +112,25 @@ def _call(target: str, factory: Any) -> Any:
         inspect.signature(factory).bind()
     except TypeError as error:
         raise CallError(f"{target} is {_kind(factory)} that cannot be called as it is: {error}") from None
-    return factory()
+    try:
+        return factory()
+    except FluidError:
+        raise
+    except Exception as error:
+        raise CallError(f"{target} made no consumer: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """What was raised in the user's code, and a line for each place there that it came through."""
+    # of a syntax error, the place is told in full below
+    words = error.msg if isinstance(error, SyntaxError) else str(error)
+    return "\n".join([f"{type(error).__name__}: {words}", *map(_place, frames_of(error))])
+
+
+def _place(frame: FrameSummary) -> str:
+    path, here = Path(frame.filename), Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return f"  {shown}:{frame.lineno}: {(frame.line or '').strip()}"
 
 
 def _instead(module: ModuleType) -> str:

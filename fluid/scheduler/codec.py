@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
     try:
         return to_jsonable_python(value)
     except ValueError:
-        raise TypeError(f"a {type(value).__name__} cannot be written as JSON") from None
+        raise TypeError(f"a value of type {type(value).__name__} cannot be written as JSON") from None
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)

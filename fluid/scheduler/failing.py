@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Collection
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from fluid.errors import Abort, FluidError
 from fluid.masking import hide, secrets_of
 from fluid.scheduler.retry import Decision, RetryPolicy
+from fluid.tracebacks import traceback_of
 
 TRACEBACK_CHARACTERS = 8000
 
@@ -89,5 +89,5 @@ def printable(text: str) -> str:
 
 
 def _traceback(error: BaseException, secrets: Collection[str]) -> str:
-    text = hide(printable("".join(traceback.format_exception(error))), secrets)
+    text = hide(printable(traceback_of(error)), secrets)
     return text if len(text) <= TRACEBACK_CHARACTERS else "...\n" + text[-TRACEBACK_CHARACTERS:]

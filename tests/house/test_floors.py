@@ -11,6 +11,7 @@ FLOORS = (
     "fluid.errors",
     "fluid.clock",
     "fluid.masking",
+    "fluid.tracebacks",
     "fluid.settings",
     "fluid.breaker",
     "fluid.dispatcher",

@@ -23,6 +23,7 @@ PUBLIC = frozenset(
         "fluid.scheduler",
         "fluid.settings",
         "fluid.testing",
+        "fluid.tracebacks",
         "fluid.workers",
     }
 )

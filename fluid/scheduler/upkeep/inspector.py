@@ -65,12 +65,13 @@ class Inspector(Upkeep):
         self.report = await self._broker.inspect()
         before, self.dangers = self.dangers, dangers_in(self.report, self.dangers)
         for danger in sorted(self.dangers - before):
-            logger.warning(
-                "the broker at %s is unsafe: %s",
-                self._broker.url,
-                EXPLAINED[danger],
-                extra={"event": "broker_unsafe"},
-            )
+            if not self._is_meant(danger):
+                logger.warning(
+                    "the broker at %s is unsafe: %s",
+                    self._broker.url,
+                    EXPLAINED[danger],
+                    extra={"event": "broker_unsafe"},
+                )
             self._announcer.announce("broker_unsafe", reason=danger)
         for danger in sorted(before - self.dangers):
             logger.warning(
@@ -81,6 +82,10 @@ class Inspector(Upkeep):
             )
             self._announcer.announce("broker_safe", reason=danger)
         self.see_accepted((await self._broker.snapshot()).books.accepted)
+
+    def _is_meant(self, danger: str) -> bool:
+        """An embedded server without a directory keeps nothing, and has said so where it was started."""
+        return danger == "not_durable" and self._broker.url.startswith("embedded://")
 
     def see_accepted(self, accepted: int) -> None:
         """The books' total, as an answer told it: it falls only when the broker went back in time."""

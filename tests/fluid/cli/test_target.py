@@ -40,9 +40,52 @@ async def test_a_module_is_found_in_the_working_directory_of_whoever_calls(tmp_p
     program = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from fluid.cli import main; main()")
     answer = await call("tasks", "corner:consumer", program=program)
     assert answer.code == 2
-    assert answer.err == "Error: module 'corner' cannot be imported: No module named 'greengrocer'\n"
+    assert answer.err.splitlines() == [
+        "Error: module 'corner' cannot be imported: ModuleNotFoundError: No module named 'greengrocer'",
+        "  corner.py:2: import greengrocer",
+    ]
     (tmp_path / "greengrocer.py").touch()
     assert (await call("tasks", "corner:consumer", program=program)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "target", "told"),
+    [
+        (
+            "x = 1\ndef broken(:\n    pass\n",
+            "corner:consumer",
+            ["module 'corner' cannot be imported: SyntaxError: invalid syntax", "corner.py:2: def broken(:"],
+        ),
+        (
+            "import shelf\n",
+            "corner:consumer",
+            [
+                "module 'corner' cannot be imported: ZeroDivisionError: division by zero",
+                "corner.py:1: import shelf",
+                "shelf.py:2: price = 1 / 0",
+            ],
+        ),
+        (
+            "def make():\n    return int('apples')\n",
+            "corner:make",
+            [
+                "corner:make made no consumer: ValueError: invalid literal for int() with base 10: 'apples'",
+                "corner.py:2: return int('apples')",
+            ],
+        ),
+    ],
+    ids=["that cannot be parsed", "that imports one that raises", "whose function raises"],
+)
+async def test_of_a_module_that_goes_wrong_the_users_own_places_are_told(
+    tmp_path: Path, module: str, target: str, told: list[str]
+) -> None:
+    (tmp_path / "corner.py").write_text(module, encoding="utf-8")
+    (tmp_path / "shelf.py").write_text("apples = 3\nprice = 1 / 0\n", encoding="utf-8")
+    program = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from fluid.cli import main; main()")
+    answer = await call("tasks", target, program=program)
+    first, *places = told
+    assert answer.err.splitlines() == [f"Error: {first}", *(f"  {place}" for place in places)]
+    assert (answer.code, answer.out) == (2, "")
 
 
 async def test_a_function_that_makes_a_consumer_will_do() -> None:
