@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
 from fluid.cli.arguments import ListedState
 from fluid.cli.target import Named, find_manager, find_queue
 from fluid.cli.telling import show_evidence, show_queue, show_runs, show_tasks
-from fluid.scheduler import TaskManager, TaskRun, TaskState
+from fluid.scheduler import TaskState
 
 LISTED = tuple(TaskState(word) for word in get_args(ListedState))
 
@@ -57,11 +57,17 @@ def list_runs(
 
     async def ask() -> int:
         async with find_queue(target, broker_url=broker_url) as manager:
-            # one more than asked for, to know whether there are more
-            runs = await _runs_in(manager, states, filters, offset + limit + 1)
-        shown = runs[offset : offset + limit]
-        more = f"there are more: --offset {offset + limit}" if len(runs) > offset + limit else ""
-        show_runs(shown, as_json=as_json, more=more)
+            runs = await manager.list_runs(
+                *states,
+                task=filters.task,
+                reason=filters.reason,
+                since=_aware(filters.since),
+                until=_aware(filters.until),
+                limit=limit + 1,  # to know whether there are more
+                offset=offset,
+            )
+        more = f"there are more: --offset {offset + limit}" if len(runs) > limit else ""
+        show_runs(runs[:limit], as_json=as_json, more=more)
         return 0
 
     return asyncio.run(ask())
@@ -76,23 +82,6 @@ def show_run(run_id: str, target: Named | None, *, broker_url: str | None, as_js
         return 0
 
     return asyncio.run(ask())
-
-
-async def _runs_in(
-    manager: TaskManager, states: tuple[TaskState, ...], filters: Filters, most: int
-) -> list[TaskRun[Any]]:
-    runs: list[TaskRun[Any]] = []
-    for state in states:
-        if len(runs) < most:
-            runs += await manager.list_runs(
-                state,
-                task=filters.task,
-                reason=filters.reason,
-                since=_aware(filters.since),
-                until=_aware(filters.until),
-                limit=most - len(runs),
-            )
-    return runs
 
 
 def _aware(instant: datetime | None) -> datetime | None:

@@ -12,8 +12,8 @@ from fluid.cli.target import Named, find_queue
 from fluid.errors import BrokerError, FluidError
 from fluid.scheduler import TaskManager, TaskState
 
-MOST_AT_ONCE = 10_000
-"""Runs that `--all` means at most."""
+PAGE = 10_000
+"""Runs that are looked up in one go, where all are meant."""
 
 
 def replay(
@@ -105,7 +105,13 @@ async def _set_paused(
 
 
 async def _ids_in(manager: TaskManager, state: TaskState, task: str) -> list[str]:
-    return [run.id for run in await manager.list_runs(state, task=task, limit=MOST_AT_ONCE)]
+    """All of them, before one is decided about: a run that goes wrong again meanwhile is not meant."""
+    found: dict[str, None] = {}
+    offset = 0
+    while page := await manager.list_runs(state, task=task, limit=PAGE, offset=offset):
+        offset += len(page)
+        found.update((run.id, None) for run in page)
+    return list(found)
 
 
 async def _each(

@@ -263,8 +263,7 @@ class TaskBroker(ABC):
     @abstractmethod
     async def list_runs(
         self,
-        state: TaskState,
-        *,
+        *states: TaskState,
         task: str = "",
         reason: str = "",
         since: float | None = None,
@@ -272,7 +271,7 @@ class TaskBroker(ABC):
         limit: int = 50,
         offset: int = 0,
     ) -> list[RunRecord]:
-        """Runs in this state, of this task and there for this reason, if they are named.
+        """Runs in these states, one after the other; of this task, and there for this reason, if that is named.
 
         Failed ones come newest first; others by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended otherwise are not

@@ -62,8 +62,7 @@ class Desk(Host):
 
     async def list_runs(
         self,
-        state: TaskState,
-        *,
+        *states: TaskState,
         task: str = "",
         reason: str = "",
         since: datetime | None = None,
@@ -71,15 +70,16 @@ class Desk(Host):
         limit: int = 50,
         offset: int = 0,
     ) -> list[TaskRun[Any]]:
-        """Runs in a state, of this task and there for this reason, if they are named.
+        """Runs in these states, one after the other; of this task, and there for this reason, if that is named.
 
         Failed ones come newest first. Others come by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended in success or aborted
         are not listed: ask for one by its id. `since` and `until` bound when a run failed or died, when it
-        is due, or else when it became ready.
+        is due, or else when it became ready. A page costs the same wherever it begins; but where a task or a
+        reason is named, and among queued and running runs, those before it are looked at, 500 in one go.
         """
         records = await self._broker.list_runs(
-            state,
+            *states,
             task=task,
             reason=reason,
             since=since.timestamp() * 1000 if since else None,

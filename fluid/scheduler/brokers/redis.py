@@ -269,8 +269,7 @@ class RedisBroker(TaskBroker):
 
     async def list_runs(
         self,
-        state: TaskState,
-        *,
+        *states: TaskState,
         task: str = "",
         reason: str = "",
         since: float | None = None,
@@ -278,7 +277,7 @@ class RedisBroker(TaskBroker):
         limit: int = 50,
         offset: int = 0,
     ) -> list[RunRecord]:
-        wanted = Wanted(state, task, reason, since, until)
+        wanted = [Wanted(state, task, reason, since, until) for state in states]
         return await self._listing.page(wanted, limit=limit, offset=offset)
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:

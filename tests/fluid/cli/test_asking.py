@@ -66,7 +66,22 @@ async def test_runs_are_listed_by_state_and_task_and_in_pages(queue: OwnQueue) -
     page = await call("runs", "ls", "--task", "add", "--limit", "1", "--offset", "1")
     assert page.lines[0].split() == ["id", "task", "state", "reason", "queued", "error"]
     assert [line.split()[:3] for line in page.lines[1:]] == [[runs[1].id, "add", "queued"]]
+    last = await call("runs", "ls", "--task", "add", "--limit", "1", "--offset", "2")
+    assert last.lines[1].split()[0] == runs[2].id
     assert (await call("runs", "ls", "--state", "dead", "--json")).json == []
+
+
+async def test_an_offset_goes_on_from_one_state_to_the_next(queue: OwnQueue) -> None:
+    async with TaskConsumer(broker_url=queue.url) as consumer:
+        failed = await consumer.queue_and_wait(shop.charge, timeout=20, amount=-1)
+    async with TaskManager(broker_url=queue.url) as manager:
+        runs = await manager.queue_many(shop.add, [{"a": n, "b": n} for n in range(2)])
+    listed = [
+        [one["id"] for one in (await call("runs", "ls", "--json", "--offset", str(offset))).json]
+        for offset in range(4)
+    ]
+    everything = [failed.id, *(run.id for run in runs)]
+    assert listed == [everything[offset:] for offset in range(4)]
 
 
 async def test_runs_are_listed_by_reason_and_time(queue: OwnQueue) -> None:

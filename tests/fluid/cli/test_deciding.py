@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import dataclass
 
 import pytest
 
+from fluid.cli import deciding
 from fluid.errors import RunDeadError
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
 from tests.fluid.cli import shop
@@ -97,6 +100,26 @@ async def test_all_runs_of_a_state_and_task_are_replayed(queue: OwnQueue) -> Non
     both = await call("runs", "replay", "--all", "--state", "failure", "--task", "charge", "--json")
     assert {one["id"] for one in both.json} == set(run_ids)
     assert {one["run"]["from_run_id"] for one in both.json} == set(run_ids)
+
+
+async def test_all_means_all_however_many_are_looked_up_in_one_go(
+    queue: OwnQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_ids = await make_failed(queue, 5)
+    monkeypatch.setattr(deciding, "PAGE", 2)
+    code = await asyncio.to_thread(
+        deciding.replay,
+        [],
+        None,
+        every=True,
+        state="failure",
+        task="charge",
+        broker_url=queue.url,
+        as_json=True,
+    )
+    answers = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert sorted(one["id"] for one in answers) == sorted(run_ids)
 
 
 async def test_a_dead_run_is_replayed_as_itself_and_discarded_for_good(queue: OwnQueue) -> None:

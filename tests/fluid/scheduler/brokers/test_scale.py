@@ -169,10 +169,31 @@ async def test_what_is_rare_among_a_hundred_thousand_is_found_by_looking_at_many
     assert calls.count("peek") == HUNDRED_THOUSAND / LOOKED_AT
     assert calls.count("show") == len(rare)
     calls.clear()
-    last = await desk.broker.list_runs(TaskState.dead, limit=10, offset=HUNDRED_THOUSAND - 10)
-    assert [run.id for run in last] == [f"run-{n}" for n in range(9, -1, -1)]
-    assert calls.count("peek") == HUNDRED_THOUSAND / LOOKED_AT
+    deep = await desk.broker.list_runs(TaskState.dead, task="rare", limit=10, offset=90)
+    assert [run.id for run in deep] == [f"run-{1000 * n - 1}" for n in range(10, 0, -1)]
+    assert calls.count("peek") <= HUNDRED_THOUSAND / LOOKED_AT
     assert calls.count("show") == 10
+
+
+@pytest.mark.parametrize(
+    ("time", "offset", "first"),
+    [
+        ({}, 0, HUNDRED_THOUSAND - 1),
+        ({}, HUNDRED_THOUSAND - 10, 9),
+        ({"until": 1000.0 * 50_009}, 50_000, 9),
+    ],
+    ids=["newest", "oldest", "within a time"],
+)
+async def test_a_page_costs_the_same_wherever_it_begins(
+    desk: Desk, time: dict[str, float], offset: int, first: int
+) -> None:
+    await dead(desk, 0, HUNDRED_THOUSAND)
+    calls: list[str] = []
+    desk.broker.listeners.command.append(lambda move, *_: calls.append(move))
+    listed = await desk.broker.list_runs(TaskState.dead, limit=10, offset=offset, **time)
+    assert [run.id for run in listed] == [f"run-{n}" for n in range(first, first - 10, -1)]
+    ranks = {"zcount": 6} if time else {"zcard": 3}
+    assert Counter(calls) <= Counter(ranks | {"zrevrange": 1, "show": 10})
 
 
 async def test_held_runs_of_one_task_are_listed_without_a_look_at_others(desk: Desk) -> None:
