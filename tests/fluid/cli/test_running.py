@@ -95,15 +95,44 @@ async def test_it_stops_although_nobody_reads_what_it_says(
             await process.wait()
 
 
-async def test_a_second_sigint_stops_it_at_once(queue: OwnQueue, gate: Path, tmp_path: Path) -> None:
+async def test_a_second_signal_stops_it_at_once(queue: OwnQueue, gate: Path, tmp_path: Path) -> None:
     async with running(tmp_path) as fluid:
         await call("queue", SHOP, "wait_at_gate", f"gate={gate}")
         await fluid.wait_for_line("at the gate")
         fluid.interrupt()
         await fluid.wait_for_line("SIGINT: stopping")
-        fluid.interrupt()
-        assert await fluid.wait() == 130
+        fluid.terminate()
+        assert await fluid.wait() == 128 + 15
         assert "through the gate" not in fluid.output
+
+
+TWICE = """
+import asyncio, signal
+from fluid.cli import signals
+
+async def main():
+    signals.ECHO_SECONDS = {seconds}
+    asked = asyncio.Queue()
+    with signals.stopping_on_signals(asked.put_nowait):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.{second})
+        print(await asked.get(), asked.qsize())
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "second", "code", "said"),
+    [(60, "SIGTERM", 0, "SIGTERM 0\n"), (0, "SIGTERM", 128 + 15, ""), (60, "SIGINT", 128 + 2, "")],
+    ids=["the same in a moment", "the same later", "another one"],
+)
+async def test_a_signal_that_comes_twice_in_a_moment_is_one(
+    seconds: float, second: str, code: int, said: str
+) -> None:
+    # as `timeout` does, which signals the process and then its group
+    answer = await call(program=("-c", TWICE.format(seconds=seconds, second=second)))
+    assert (answer.code, answer.out) == (code, said)
 
 
 async def test_two_signals_stop_it_even_when_a_body_blocks_the_loop(queue: OwnQueue, tmp_path: Path) -> None:
