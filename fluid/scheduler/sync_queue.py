@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +34,7 @@ class SyncQueue(Worker):
         # made anew before each wait, for one belongs to the event loop in which it is waited for
         self._came = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._said_closed = False
 
     @property
     def backlog(self) -> int:
@@ -46,7 +48,16 @@ class SyncQueue(Worker):
         self._backlog.append((run, copy_context()))
         loop = self._loop  # a stop may take it away meanwhile
         if loop is not None:
-            loop.call_soon_threadsafe(self._came.set)
+            # one that has ended since has said what is left
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._came.set)
+        elif not self._said_closed:
+            self._said_closed = True
+            logger.warning(
+                "a run of %s waits in sync_queue, for its manager is not open: runs are queued once it is "
+                "(`async with manager:`), and lost when the process ends before",
+                run.name,
+            )
 
     def gracefully_stop(self) -> None:
         """Send on what there is, then end."""
@@ -56,6 +67,7 @@ class SyncQueue(Worker):
     async def on_startup(self) -> None:
         """Learn of the loop, so that threads can wake it."""
         self._loop = asyncio.get_running_loop()
+        self._said_closed = False
 
     async def on_shutdown(self) -> None:
         """Say what could not be sent."""

@@ -111,6 +111,49 @@ async def test_what_was_put_in_before_the_start_is_sent_after_it(broker_url: str
         assert (await other.broker.snapshot()).ready == 1
 
 
+async def test_what_is_put_into_a_manager_that_nobody_opens_is_said_once(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = TaskManager(broker_url=broker_url)
+    manager.register_task(noted)
+    for _ in range(3):
+        manager.sync_queue(noted)
+    (said,) = [record.getMessage() for record in caplog.records if "sync_queue" in record.getMessage()]
+    assert said.startswith("a run of noted waits in sync_queue, for its manager is not open")
+    async with manager:
+        pass
+    manager.sync_queue(noted)
+    assert sum("is not open" in record.getMessage() for record in caplog.records) == 2
+
+
+async def test_of_what_a_thread_puts_in_during_the_stop_nothing_is_lost_in_silence(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped, put = threading.Event(), 0
+
+    def keep_putting(manager: TaskManager) -> None:
+        nonlocal put
+        while not stopped.wait(0.0002):
+            manager.sync_queue(noted)
+            put += 1
+
+    async with managing(broker_url, noted) as (manager, heard):
+        thread = threading.Thread(target=keep_putting, args=(manager,))
+        thread.start()
+        await heard.wait_for("queued", count=20)
+    stopped.set()
+    thread.join()
+    async with managing(broker_url, noted) as (other, _):
+        sent = (await other.broker.snapshot()).ready
+    assert 20 <= sent <= put
+    said = [text for text in caplog.messages if "is not open" in text or "before the stop" in text]
+    assert said or sent == put
+    async with manager:
+        pass
+    async with managing(broker_url, noted) as (other, _):
+        assert (await other.broker.snapshot()).ready == put
+
+
 async def test_what_waits_together_is_sent_together(proxied_url: str, proxy: CuttingProxy) -> None:
     manager = TaskManager(broker_url=proxied_url)
     manager.register_task(noted)
