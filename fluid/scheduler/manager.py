@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fluid.clock import elapsed, from_milliseconds
@@ -15,7 +15,7 @@ from fluid.scheduler.desk import Desk
 from fluid.scheduler.history import run_of_record
 from fluid.scheduler.interceptors import around_queueing, around_queueing_of_others
 from fluid.scheduler.local import execute_here
-from fluid.scheduler.moves import Refusal, Submission
+from fluid.scheduler.moves import Refusal, RunRecord, Submission
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
 from fluid.scheduler.producing import MAX_RUNS, Producer, refusal_of, stopped_at
 from fluid.scheduler.run import TaskRun
@@ -177,21 +177,22 @@ class TaskManager(Desk):
                 logger.error("a run of %s cannot be queued: %s", run.name, UniqueRunError(run.name, owner))
 
     async def _queue_one(self, run: TaskRun[Any], options: QueueOptions) -> TaskRun[Any]:
-        # whoever gave up after it had ended a run for this one would leave none open
-        while owner := (await self._queue_runs([run], options))[0]:
+        joined: RunRecord | None = None
+
+        async def lets_go(owner: str) -> bool:
+            nonlocal joined
             if options.when_taken == "join":
-                record = await self._broker.get_run(owner)
-                if record is not None:
-                    return run_of_record(record, self)
-            elif options.when_taken != "replace" or not await self._make_way(owner):
-                raise UniqueRunError(run.name, owner)
+                joined = await self._broker.get_run(owner)
+                return joined is None
+            return options.when_taken == "replace" and await self._make_way(owner)
+
+        with around_queueing(self._interceptors, [run]):
+            [owner] = await self._submit([run], self._written([run], options), lets_go=lets_go)
+        if joined is not None:
+            return run_of_record(joined, self)
+        if owner:
+            raise UniqueRunError(run.name, owner)
         return run
-
-    async def _queue_runs(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[str]:
-        """Queue these; for each one, the run that has its unique key, or an empty word."""
-
-        with around_queueing(self._interceptors, runs):
-            return await self._submit(runs, self._written(runs, options))
 
     def _written(self, runs: Sequence[TaskRun[Any]], options: QueueOptions) -> list[Submission]:
         """These runs as the broker is given them; all are refused when one of them cannot be written."""
@@ -209,14 +210,24 @@ class TaskManager(Desk):
         written: Sequence[Submission],
         *,
         replayed: bool = False,
+        lets_go: Callable[[str], Awaitable[bool]] | None = None,
     ) -> list[str]:
+        """Queue these; for each one, the run that has its unique key, or an empty word.
+
+        `lets_go` is asked whether that run has let go of it meanwhile; then a single run is tried again.
+        """
         with self._being_queued.these(runs):
             for run in runs:
                 self._announcer.announce("queue", run)
             try:
-                answer = await self._producer.submit(
-                    written, timeout=self._config.queue_timeout, replayed=replayed
-                )
+                while True:
+                    answer = await self._producer.submit(
+                        written, timeout=self._config.queue_timeout, replayed=replayed
+                    )
+                    owner = _owner(answer.verdicts[0])
+                    # whoever gave up after it had ended a run for this one would leave none open
+                    if lets_go is None or not owner or not await lets_go(owner):
+                        break
             except Exception as error:
                 for run in runs:
                     self._announcer.announce("refused", run, reason=refusal_of(error))
@@ -232,8 +243,8 @@ class TaskManager(Desk):
             return ""
         run.reason = verdict.reason
         self._announcer.announce("refused", run, reason=verdict.reason)
-        if verdict.reason == "unique":
-            return verdict.run_id
+        if owner := _owner(verdict):
+            return owner
         record = await self._broker.get_run(run.id)
         if record is not None:
             self._bring_up_to_date(run, record)
@@ -286,6 +297,11 @@ class TaskManager(Desk):
         run = self._new_run(task, priority, chosen, params)
         run.from_run_id, run.root_run_id = parent.id, parent.root_run_id or parent.id
         return await self._queue_one(run, chosen)
+
+
+def _owner(verdict: Refusal | None) -> str:
+    """The run that has the unique key, if that is why a run was refused."""
+    return verdict.run_id if verdict is not None and verdict.reason == "unique" else ""
 
 
 def _refuse_extras(

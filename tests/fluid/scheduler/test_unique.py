@@ -58,6 +58,7 @@ async def test_a_replacement_ends_a_run_that_has_not_started(broker_url: str, de
         first = await manager.queue(report, options=only(delay=delay), city="Rome")
         second = await manager.queue(report, options=only("replace"), city="Oslo")
         assert heard.of("aborted", first.id)[0].reason == "replaced"
+        assert heard.names(second.id) == ["queue", "queued"]  # it was never refused in the end
         assert (second.state, second.reason) == (TaskState.queued, "")
         with pytest.raises(RunAbortedError, match="replaced"):
             await first.result(timeout=20)
