@@ -30,6 +30,9 @@ LONGEST_LINE = 8190
 GOODBYE_SECONDS = 1.0
 """How long a stop waits for answers under way."""
 
+_ADVICE = {errno.EACCES: "ask for a port from 1024 on with FLUID_TELEMETRY_PORT (0 for any)"}
+"""What to do about a fault that is not the host's."""
+
 logger = logging.getLogger("fluid")
 
 
@@ -57,12 +60,15 @@ class Page:
 class SideServer(Worker):
     """Serves `sources`.
 
-    A port that was asked for and is busy stops the start of its group; without one, the next free port will
-    do. Once it has listened, whatever happens to it, its group goes on.
+    An address that was asked for and cannot be had stops the start of its group: a host that is none of this
+    machine's, or a busy port. Without a port, the next free one will do. Once it has listened, whatever
+    happens to it, its group goes on.
     """
 
     def __init__(self, settings: TelemetrySettings, sources: Sources, *, may_stop_the_start: bool) -> None:
-        super().__init__(name="telemetry", critical=may_stop_the_start and settings.port_was_asked, stage=-20)
+        super().__init__(
+            name="telemetry", critical=may_stop_the_start and settings.place_was_asked, stage=-20
+        )
         self._settings = settings
         self._sources = sources
         self._runner: web.AppRunner | None = None
@@ -85,7 +91,7 @@ class SideServer(Worker):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def on_startup(self) -> None:
-        """Listen. ConfigurationError when the port that was asked for cannot be had."""
+        """Listen. ConfigurationError when that cannot be done where it was asked for."""
         runner = web.AppRunner(
             self._application(),
             access_log=None,
@@ -119,38 +125,35 @@ class SideServer(Worker):
     async def _listen(self, runner: web.AppRunner) -> None:
         asked = self._settings.port
         if self._settings.port_was_asked:
-            try:
-                await self._listen_on(runner, asked)
-            except OSError as error:
+            if not await self._listen_on(runner, asked):
                 raise ConfigurationError(
-                    f"the side server cannot listen on {self._settings.host}:{asked} "
-                    f"({error.strerror or error}): free the port, or ask for another one with "
-                    "FLUID_TELEMETRY_PORT (0 for any)"
-                ) from error
+                    f"the side server cannot listen on {self._settings.host}:{asked} (it is busy): free the "
+                    "port, or ask for another one with FLUID_TELEMETRY_PORT (0 for any)"
+                )
             return
-        for port in range(asked, asked + PORTS_TRIED):
-            try:
-                await self._listen_on(runner, port)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise ConfigurationError(
-                        f"the side server cannot listen on {self._settings.host}:{port} "
-                        f"({error.strerror or error}): name an address of this machine with "
-                        "FLUID_TELEMETRY_HOST"
-                    ) from error
-                continue
-            if port != asked:
-                logger.warning("port %d is busy: the side server takes %d", asked, port)
-            return
-        await self._listen_on(runner, 0)
+        for port in (*range(asked, asked + PORTS_TRIED), 0):
+            if await self._listen_on(runner, port):
+                if port != asked:
+                    logger.warning("port %d is busy: the side server takes %d", asked, port)
+                return
 
-    async def _listen_on(self, runner: web.AppRunner, port: int) -> None:
+    async def _listen_on(self, runner: web.AppRunner, port: int) -> bool:
+        """Whether it listens there now: a busy port it leaves alone."""
         site = web.TCPSite(runner, self._settings.host, port)
         try:
             await site.start()
-        except OSError:
+        except OSError as error:
             await site.stop()
-            raise
+            if error.errno == errno.EADDRINUSE:
+                return False
+            advice = _ADVICE.get(
+                error.errno or 0, "name an address of this machine with FLUID_TELEMETRY_HOST"
+            )
+            raise ConfigurationError(
+                f"the side server cannot listen on {self._settings.host}:{port} ({error.strerror or error}): "
+                f"{advice}"
+            ) from error
+        return True
 
     # -- answering -------------------------------------------------------------------------
 

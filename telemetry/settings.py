@@ -58,6 +58,11 @@ class TelemetrySettings(BaseSettings):
         """A port was given, so that no other one will do."""
         return "port" in self.model_fields_set
 
+    @property
+    def place_was_asked(self) -> bool:
+        """A host or a port was given: who cannot have it wants to know."""
+        return self.port_was_asked or "host" in self.model_fields_set
+
 
 LOG_PREFIX = "FLUID_LOG_"
 

@@ -135,7 +135,7 @@ class Workers(Worker):
             backoff=self._restart_backoff,
             steady_after=self._steady_after,
             clock=self._clock,
-            bail_out=self.bail_out,
+            bail_out=self._lose,
         )
         self._supervisors[worker] = supervisor
         return supervisor.task
@@ -200,9 +200,19 @@ class Workers(Worker):
         if self._stop.is_set():
             logger.warning("%s is stopping already: %s", self.worker_name, reason)
             return
+        logger.error("%s bails out with code %d: %s", self.worker_name, code, reason)
+        self._leave(reason, code)
+
+    def _lose(self, reason: str, error: Exception | None) -> None:
+        """Bail out because of a worker."""
+        if self._is_told(error):
+            self._leave(reason, 1)
+        else:
+            self.bail_out(reason)
+
+    def _leave(self, reason: str, code: int) -> None:
         self._exit_reason = reason
         self._exit_code = code
-        logger.error("%s bails out with code %d: %s", self.worker_name, code, reason)
         self.gracefully_stop()
 
     async def shutdown(self, *, grace: float | None = None) -> None:

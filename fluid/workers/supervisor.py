@@ -13,14 +13,14 @@ from fluid.workers.worker import Worker
 
 logger = logging.getLogger("fluid")
 
-BailOut = Callable[[str], None]
+BailOut = Callable[[str, Exception | None], None]
 
 
 class Supervisor:
     """One worker, life after life, until it is stopped, may end, or was critical.
 
     `backoff`: the pauses before it is started again; a life of `steady_after` seconds makes them short again.
-    `bail_out`: told why, when a critical worker ended.
+    `bail_out`: told why, and what it raised, when a critical worker ended.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Supervisor:
                     self._lost("ended although its group does not stop")
                 return
             if self.worker.critical or (self.start_error and self.worker.must_start):
-                self._lost(f"raised {error!r}")
+                self._lost(f"raised {error!r}", error)
                 return
             if self._leaving.is_set():
                 return
@@ -102,6 +102,6 @@ class Supervisor:
         await self.worker.wait_for_exit()
         return self.worker.error
 
-    def _lost(self, how: str) -> None:
+    def _lost(self, how: str, error: Exception | None = None) -> None:
         if not self._leaving.is_set():
-            self._bail_out(f"worker {self.worker.worker_name!r} {how}")
+            self._bail_out(f"worker {self.worker.worker_name!r} {how}", error)

@@ -204,6 +204,7 @@ class Worker(ABC):
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
         self._exited = asyncio.Event()
+        self._start_awaited = False
 
     def _spawn(self) -> asyncio.Task[None]:
         self._begin()
@@ -252,11 +253,16 @@ class Worker(ABC):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        # These say all there is to say, and what caused a WorkerError was logged where it arose.
-        traceback = None if isinstance(error, (WorkerError, ConfigurationError)) else error
-        logger.error("worker %s raised %r", self._worker_name, error, exc_info=traceback)
+        if not self._is_told(error):
+            # These say all there is to say, and what caused a WorkerError was logged where it arose.
+            traceback = None if isinstance(error, (WorkerError, ConfigurationError)) else error
+            logger.error("worker %s raised %r", self._worker_name, error, exc_info=traceback)
         if self._error is None:
             self._error = error
+
+    def _is_told(self, error: Exception | None) -> bool:
+        """Whether this is raised where the start is waited for, and says all there is to say."""
+        return self._start_awaited and isinstance(error, ConfigurationError)
 
     def _end(self) -> None:
         self._state = WorkerState.STOPPED
@@ -265,6 +271,7 @@ class Worker(ABC):
 
     async def _reach(self, milestone: asyncio.Event) -> None:
         """Wait for a milestone of the start, or raise why there will be none."""
+        self._start_awaited = True
         try:
             await any_of(milestone, self._exited)
         except asyncio.CancelledError:
@@ -272,6 +279,8 @@ class Worker(ABC):
             if self._task is not None:
                 await self._force(self._task)
             raise
+        finally:
+            self._start_awaited = False
         if milestone.is_set():
             return
         if isinstance(self._error, FluidError):

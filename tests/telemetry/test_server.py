@@ -206,7 +206,7 @@ Asking = Callable[[int, pytest.MonkeyPatch], Telemetry]
 
 @pytest.mark.parametrize("ask", [in_the_environment, as_keyword, in_settings])
 async def test_a_port_that_was_asked_for_and_is_busy_stops_the_start_before_anything_is_claimed(
-    consumer: TaskConsumer, ask: Asking, monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, ask: Asking, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with busy() as port:
         telemetry = ask(port, monkeypatch)
@@ -216,7 +216,23 @@ async def test_a_port_that_was_asked_for_and_is_busy_stops_the_start_before_anyt
             await consumer.start_running()
         assert not consumer.is_running()
         assert telemetry.url is None
+        assert "cannot listen" not in caplog.text  # it is raised, and said once by whoever catches it
         assert (await consumer.broker.snapshot()).ready == 1
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+async def test_a_host_that_is_none_of_this_machine_stops_the_start_and_is_raised_without_a_line_in_the_log(
+    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    monkeypatch.setenv("FLUID_TELEMETRY_HOST", host)
+    Telemetry().attach(consumer)
+    await consumer.queue("greet")
+    with pytest.raises(ConfigurationError, match=rf"{host}:\d+ .*FLUID_TELEMETRY_HOST"):
+        await consumer.start_running()
+    assert not consumer.is_running()
+    assert consumer.exit_code == 1
+    assert "cannot listen" not in caplog.text
+    assert (await consumer.broker.snapshot()).ready == 1
 
 
 @pytest.mark.parametrize("ask", [in_the_environment, as_keyword, in_settings])
@@ -249,14 +265,14 @@ async def test_the_usual_port_gives_way_to_the_next_free_one_and_says_so(
         ]
 
 
-async def test_an_address_of_another_machine_is_told_of_in_one_line_and_stops_no_work(
+async def test_a_host_that_cannot_be_had_while_work_is_done_stops_nothing(
     consumer: TaskConsumer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    telemetry = Telemetry(host="192.0.2.1")
-    telemetry.attach(consumer)
     async with consumer:
+        late = Telemetry(host="192.0.2.1")
+        late.attach(consumer)
         await consumer.queue_and_wait("greet", timeout=20)
-        assert telemetry.url is None
+        assert late.url is None
     said = [record for record in caplog.records if "cannot listen on 192.0.2.1:" in record.getMessage()]
     assert "FLUID_TELEMETRY_HOST" in said[0].getMessage()
     assert all(record.exc_info is None for record in said)
