@@ -271,7 +271,7 @@ class TaskBroker(ABC):
         limit: int = 50,
         offset: int = 0,
     ) -> list[RunRecord]:
-        """Runs in these states, one after the other; of this task, and there for this reason, if that is named.
+        """Runs in these states, one after the other; of this task, there for this reason, if one is named.
 
         Failed ones come newest first; others by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended otherwise are not
