@@ -145,7 +145,7 @@ def context_of(task: asyncio.Task[Any]) -> Context | None:
 
 
 _LOOPS = (asyncio.Handle._run.__code__, asyncio.Runner.run.__code__)  # noqa: SLF001
-"""What calls the loop's callbacks; with one that is not written in Python, like uvloop, what called the loop."""
+"""What calls the callbacks of the loop; of one not written in Python, like uvloop, what called the loop."""
 
 
 def _stack(frame: FrameType | None) -> str:

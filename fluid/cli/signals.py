@@ -22,8 +22,8 @@ the group that the process is in. Nobody who means it twice is as fast."""
 def stopping_on_signals(ask: Callable[[str], None]) -> Iterator[None]:
     """While this is open, the first signal calls `ask` with its name, on the running loop.
 
-    A second one that is not but the echo of the first ends the process, also when a body blocks the loop: runs
-    come back when their leases end.
+    A second one ends the process, unless it is an echo of the first, and also when a body blocks the loop:
+    runs come back when their leases end.
     """
     loop = asyncio.get_running_loop()
     heard: tuple[int, float] | None = None
