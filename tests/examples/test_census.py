@@ -77,7 +77,10 @@ async def test_it_measures_reports_and_stops(
             assert balanced(await ended(manager, successes=3, failures=1))
             (failed,) = await manager.list_runs(TaskState.failure, task="measure", limit=1)
             assert failed.error.startswith("SyntaxError")
-        expected = [*((name, "success") for name in ("scan", "measure", "measure_big")), ("measure", "failure")]
+        expected = [
+            *((name, "success") for name in ("scan", "measure", "measure_big")),
+            ("measure", "failure"),
+        ]
         counted = await poll(
             lambda: ends_at(url), lambda ends: all(ends[one] for one in expected), "metrics of each end"
         )
