@@ -103,10 +103,6 @@ class StdlibHandler(logging.Handler):
         super().__init__()
         self._output = output
 
-    def createLock(self) -> None:  # noqa: N802 - stdlib's name
-        """None is needed: the pipe has its own."""
-        self.lock = None
-
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, whatever is in it."""
         fields = {key: value for key, value in vars(record).items() if key not in _OF_EVERY_RECORD}

@@ -365,7 +365,7 @@ async def resuming_a_task(desk: Desk, tried: RedisBroker) -> Any:
 @story(scripts.PEEK)
 async def listing(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a", "b", delay=LONG)
-    return [kept_of(run) for run in await tried.list_runs(TaskState.scheduled)]
+    return [kept_of(run) for run in await tried.list_runs(TaskState.scheduled, task="greet")]
 
 
 @story(scripts.PROGRESS)
