@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 
 import pytest
 from redis import Redis
@@ -224,6 +225,18 @@ async def test_totals_that_fell_are_told_once(looking: Looking) -> None:
     looking.inspector.see_accepted(7)
     (told,) = looking.heard.of("broker_rewound")
     assert told.facts == {"before": 10, "after": 7}
+
+
+async def test_an_embedded_broker_that_keeps_nothing_says_so_once_where_it_is_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TemporaryDirectory(prefix="fluid-") as directory, caplog.at_level("INFO", "fluid"):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        async with consuming("embedded://") as (consumer, heard):
+            assert (await heard.wait_for("broker_unsafe")).reason == "not_durable"
+            assert consumer.broker_dangers == {"not_durable"}
+    assert "no persistence: nothing outlives the server" in caplog.text
+    assert "is unsafe" not in caplog.text
 
 
 # -- in a consumer -------------------------------------------------------------------------
