@@ -11,7 +11,7 @@ DATA = Path(__file__).resolve().parents[1] / "telemetry" / "data"
 
 def files() -> dict[str, str]:
     """The text of every generated file, by its path below `telemetry/data`."""
-    return rules.files() | boards.files()
+    return rules.files() | rules.of_the_operator() | boards.files()
 
 
 def main() -> None:

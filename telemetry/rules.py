@@ -11,6 +11,11 @@ Severity = Literal["critical", "warning"]
 """`critical`: wake somebody. `warning`: look at it today."""
 
 
+GRAFANA = "http://localhost:3000"
+RUNBOOK = "https://example.com/fluid/runbook"
+"""What links of ours begin with, until `fluid dashboards export` is told where boards and runbook are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """An expression that is kept as a series, named `level:metric:operation`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from textwrap import indent
 
 from dashboards.rules.of_processes import BROKER, CONSUMERS, WATCHERS
 from dashboards.rules.of_runs import RUNS, SCHEDULES
@@ -22,11 +23,26 @@ SYMPTOMS: Mapping[str, tuple[Symptom, ...]] = {
 
 HEAD = "Written by `python -m dashboards`; thresholds are set in dashboards/thresholds.toml."
 
+RESOURCE = """\
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: fluid
+spec:
+"""
+
 
 def alerts(thresholds: Thresholds) -> Iterator[Group]:
     """The alerts."""
     for name, symptoms in SYMPTOMS.items():
         yield group(name, symptoms, thresholds)
+
+
+def of_the_operator() -> dict[str, str]:
+    """All rules in one file, as the Prometheus operator takes them."""
+    thresholds = Thresholds()
+    groups = as_yaml("", [*recordings(thresholds), *alerts(thresholds)])
+    return {"kubernetes/prometheus-rule.yaml": f"# {HEAD}\n{RESOURCE}{indent(groups, '  ')}"}
 
 
 def files(scale: float = 1.0) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dashboards.rules.thresholds import Thresholds
 from dashboards.uids import Uid
-from telemetry.rules import Alert, Group
+from telemetry.rules import GRAFANA, RUNBOOK, Alert, Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Symptom:
 
     def alert(self, thresholds: Thresholds) -> Alert:
         """The alert; KeyError for what no table and no catalogue has."""
-        table, links = thresholds.table(self.name), thresholds.links
+        table = thresholds.table(self.name)
         chosen = "&".join(f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in self.of)
         return Alert(
             alert=self.name,
@@ -34,8 +34,8 @@ class Symptom:
             annotations={
                 "summary": self.summary,
                 "description": thresholds.fill(self.name, " ".join(self.description.split())),
-                "runbook_url": f"{links['runbook']}#{self.name.lower()}",
-                "dashboard_url": f"{links['grafana']}/d/{self.board}?{chosen}",
+                "runbook_url": f"{RUNBOOK}#{self.name.lower()}",
+                "dashboard_url": f"{GRAFANA}/d/{self.board}?{chosen}",
             },
         )
 

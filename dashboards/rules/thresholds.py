@@ -31,18 +31,12 @@ class Thresholds:
     def __init__(self, scale: float = 1.0, path: Path = THRESHOLDS) -> None:
         self._tables = tomllib.loads(path.read_text(encoding="utf-8"))
         self._scale = scale
-        self._links: dict[str, str] = self._tables.pop("links")
         self._recording = self._values(self._tables.pop("recording"))
 
     @property
     def alerts(self) -> frozenset[str]:
         """The alerts that have a table."""
         return frozenset(self._tables)
-
-    @property
-    def links(self) -> Mapping[str, str]:
-        """What links begin with."""
-        return self._links
 
     def record(self, text: str) -> str:
         """A text of the recording rules, filled in; KeyError for what no table and no catalogue has."""

@@ -14,7 +14,7 @@ from dashboards.__main__ import DATA, files
 from dashboards.rules import recording
 from dashboards.rules.thresholds import THRESHOLDS, Thresholds, duration
 from dashboards.uids import Uid
-from telemetry.rules import Alert, Recording
+from telemetry.rules import GRAFANA, RUNBOOK, Alert, Recording
 from tests.dashboards.promql import faults, selectors, sums_of_the_fleet
 from tests.dashboards.stories import STORIES
 from tests.house.reading import ROOT, report
@@ -128,7 +128,7 @@ def test_an_alert_says_what_it_is_and_where_to_look(alert: Alert) -> None:
     assert alert.annotations["summary"].endswith(".")
     assert "{{" not in alert.annotations["summary"]
     assert "$labels" in alert.annotations["description"]
-    place = alert.annotations["dashboard_url"].removeprefix(Thresholds().links["grafana"])
+    place = alert.annotations["dashboard_url"].removeprefix(GRAFANA)
     found = re.fullmatch(r"/d/(?P<board>[a-z-]+)\?(var-\w+={{ \$labels\.\w+ \| urlquery }}&?)+", place)
     assert found
     assert found["board"] in set(Uid)
@@ -142,7 +142,7 @@ def test_an_alert_has_a_story(alert: Alert) -> None:
 @every_alert
 def test_an_alert_has_a_section_in_the_runbook(alert: Alert) -> None:
     page, _, anchor = alert.annotations["runbook_url"].partition("#")
-    assert page == Thresholds().links["runbook"]
+    assert page == RUNBOOK
     headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"), re.M)
     assert [heading for heading in headings if heading.lower() == anchor] == [alert.alert]
 

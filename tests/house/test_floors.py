@@ -170,6 +170,7 @@ FLOORS = (
     "telemetry.telemetry",
     "telemetry.checks",
     "telemetry.plugin",
+    "telemetry.shipping",
     "telemetry.commands",
     "telemetry",
     "dashboards.uids",
