@@ -15,7 +15,7 @@ DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test servers smoke test-all chaos million first-run latency bench bench-check check format \
-	dashboards build clean
+	dashboards alerts-live build clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ format: $(GROUPED) ## Format the code and mend what can be mended
 
 dashboards: $(GROUPED) ## Write boards and rules anew; thresholds are in dashboards/thresholds.toml
 	$(BIN)/python -m dashboards
+
+alerts-live: $(GROUPED) servers ## Break things, and see that the alerts come which should; 40 minutes, ARGS="--scale 0.1" for 5
+	$(BIN)/python -m tests.live $(ARGS)
 
 build: $(GROUPED) ## Build the wheel and the source distribution into dist/
 	rm -rf dist

@@ -48,10 +48,8 @@ class Site:
         """Every file, by its path below the directory that it is exported to, with its text for this site."""
         for path in sorted(path for path in DATA.rglob("*") if path.is_file()):
             text = path.read_text(encoding="utf-8")
-            yield (
-                path.relative_to(DATA).as_posix(),
-                self._board(text) if path.suffix == ".json" else (self._linked(text)),
-            )
+            fitted = self._board(text) if path.suffix == ".json" else self._linked(text)
+            yield path.relative_to(DATA).as_posix(), fitted
 
     def _linked(self, text: str) -> str:
         return (
