@@ -43,7 +43,7 @@ class Claiming(Worker):
         consumer: Callable[[], str],
         lease: float,
         announce: Callable[..., None],
-        see_accepted: Callable[[int], None],
+        before_asking: Callable[[], Callable[[int], None]],
     ) -> None:
         super().__init__(name="claiming", stage=20)
         self._broker = broker
@@ -56,7 +56,7 @@ class Claiming(Worker):
         self._consumer = consumer
         self._lease = lease
         self._announce = announce
-        self._see_accepted = see_accepted
+        self._before_asking = before_asking
         self._held: tuple[str, ...] = ()
         self._cursor = ""
         self._in_vain: set[str] = set()
@@ -135,7 +135,8 @@ class Claiming(Worker):
 
     async def _claim(self, wait: float) -> Claim:
         self._asked_for_suspect = self._may_take_suspect
-        return await self._broker.claim(
+        see_accepted = self._before_asking()
+        claim = await self._broker.claim(
             self._consumer(),
             self._slots.free,
             lease=self._lease,
@@ -144,10 +145,11 @@ class Claiming(Worker):
             cursor=self._cursor,
             held=self._held,
         )
+        see_accepted(claim.accepted)
+        return claim
 
     def _take_up(self, claim: Claim) -> float:
         """Begin what was claimed; the seconds that the next claim may wait."""
-        self._see_accepted(claim.accepted)
         if claim.accepted < self._accepted:
             self.limits_changed()  # the broker went back in time, to before it was told
         self._accepted = claim.accepted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fluid.scheduler.announcing import Announcer
@@ -13,6 +14,9 @@ from fluid.scheduler.upkeep.agent import Upkeep
 logger = logging.getLogger("fluid")
 
 INSPECT_SECONDS = 30.0
+
+SeeAccepted = Callable[[int], None]
+"""Takes the books' total, as an answer of the broker tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Inspector(Upkeep):
         self._broker = broker
         self._announcer = announcer
         self._most_accepted = 0
+        self._rewinds = 0
         self.report: BrokerReport | None = None
         """What the last look told; None before the first."""
         self.dangers: frozenset[str] = frozenset()
@@ -81,23 +86,38 @@ class Inspector(Upkeep):
                 extra={"event": "broker_safe"},
             )
             self._announcer.announce("broker_safe", reason=danger)
-        self.see_accepted((await self._broker.snapshot()).books.accepted)
+        see_accepted = self.before_asking()
+        see_accepted((await self._broker.snapshot()).books.accepted)
 
     def _is_meant(self, danger: str) -> bool:
         """An embedded server without a directory keeps nothing, and has said so where it was started."""
         return danger == "not_durable" and self._broker.url.startswith("embedded://")
 
-    def see_accepted(self, accepted: int) -> None:
-        """The books' total, as an answer told it: it falls only when the broker went back in time."""
-        if accepted < self._most_accepted:
-            facts = {"before": self._most_accepted, "after": accepted}
+    def before_asking(self) -> SeeAccepted:
+        """Ask for what takes the answer's total of the books, which falls only with a broker that goes back.
+
+        Answers on two connections may overtake each other, so one is held only against what was known
+        before its question; one that was under way when totals fell says nothing new.
+        """
+        known, rewinds = self._most_accepted, self._rewinds
+
+        def see_accepted(accepted: int) -> None:
+            if self._rewinds != rewinds:
+                return
+            if accepted >= known:
+                self._most_accepted = max(self._most_accepted, accepted)
+                return
+            self._rewinds += 1
+            self._most_accepted = accepted
+            facts = {"before": known, "after": accepted}
             logger.error(
                 "the broker went back in time: it had accepted %(before)d runs, now %(after)d",
                 facts,
                 extra={"event": "broker_rewound"},
             )
             self._announcer.announce("broker_rewound", facts=facts)
-        self._most_accepted = accepted
+
+        return see_accepted
 
 
 def dangers_in(report: BrokerReport, before: frozenset[str]) -> frozenset[str]:
