@@ -6,17 +6,21 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from fluid.cli.showing import note, show_line, show_row, span
+from fluid.cli.showing import moment, note, show_line, show_row, span
 from fluid.cli.signals import stopping_on_signals
 from fluid.cli.target import Named, find_queue
 from fluid.scheduler import FleetEvent, TaskManager
 
-WIDTHS = (12, 11, 16, 36, 0)
+WIDTHS = (12, 14, 16, 36, 0)
 """Of the instant, the event, the task and the run; what is told besides comes last."""
+
+IN_COLUMNS = ("consumer", "task", "run_id")
+"""Facts that have a place of their own in a row."""
 
 
 def events(
@@ -75,10 +79,11 @@ def _show(event: FleetEvent, *, as_json: bool) -> None:
         return
     if event.missed:
         show_line(f"({event.missed} more came and went unread)")
-    show_row(
-        (f"{event.at.astimezone():%H:%M:%S.%f}"[:-3], event.name, event.task, event.run_id, _rest(event)),
-        WIDTHS,
-    )
+    at = f"{event.at.astimezone():%H:%M:%S.%f}"[:-3]
+    # an event about a consumer may have them as facts
+    task = event.task or event.facts.get("task", "")
+    run_id = event.run_id or event.facts.get("run_id", "")
+    show_row((at, event.name, task, run_id, _rest(event)), WIDTHS)
 
 
 def _rest(event: FleetEvent) -> str:
@@ -86,5 +91,14 @@ def _rest(event: FleetEvent) -> str:
     said = [event.reason, f"attempt {event.attempt}" if event.attempt > 1 else ""]
     said += [f"{name} {span(seconds)}" for name in times if (seconds := getattr(event, name)) is not None]
     said += [f"last owner {event.owner}" if event.owner else ""]
-    said += [f"{name} {value}" for name, value in event.facts.items() if name != "consumer"]
+    said += [f"{name} {_fact(name, value)}" for name, value in event.facts.items() if name not in IN_COLUMNS]
     return ", ".join([*filter(None, said), f"by {event.consumer}"])
+
+
+def _fact(name: str, value: Any) -> Any:
+    match name:
+        case "seconds" | "lateness":
+            return span(value)
+        case "tick" | "next":
+            return moment(datetime.fromtimestamp(value, UTC)) if value is not None else "never"
+    return value

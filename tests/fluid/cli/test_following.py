@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ async def test_the_newest_are_shown_and_can_be_chosen(consumer: TaskConsumer) ->
     assert len(instant) == len("07:36:23.123")
     shown = (await call("events", "--task", "add", "--limit", "2")).lines
     assert [line.split()[1] for line in shown] == ["end", "success"]
+
+
+async def test_what_is_told_of_a_consumer_can_be_read_by_a_person(consumer: TaskConsumer) -> None:
+    tick = datetime(2026, 3, 1, 12, 30).astimezone()
+    facts = {"task": "add", "tick": tick.timestamp(), "lateness": 0.0213, "next": None}
+    consumer.announce("schedule_fired", facts=facts)
+    consumer.announce("loop_blocked", facts={"seconds": 0.563, "task": "add", "run_id": "r1", "stack": "..."})
+    await consumer.shutdown()
+    (fired,) = (await call("events", "--event", "schedule_fired")).lines
+    assert fired.split()[1:3] == ["schedule_fired", "add"]
+    assert f"tick 2026-03-01 12:30:00, lateness 21 ms, next never, by {consumer.consumer_name}" in fired
+    (blocked,) = (await call("events", "--event", "loop_blocked")).lines
+    assert blocked.split()[1:6] == ["loop_blocked", "add", "r1", "seconds", "563"]
 
 
 async def test_those_that_come_are_shown_until_ctrl_c(consumer: TaskConsumer, tmp_path: Path) -> None:
