@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fluid.scheduler import RetryPolicy, TaskConsumer, TaskRun, task
+from fluid.scheduler import RetryPolicy, TaskConsumer, TaskManager, TaskRun, task
+from fluid.testing import Recorder
 from telemetry import Telemetry, names
 from tests.support.servers import PrometheusServer
 from tests.support.waiting import poll
@@ -23,6 +24,10 @@ from tests.telemetry.tracing import Tap, own_opentelemetry
 @task(retry=RetryPolicy(max_attempts=2, wait=0.01))
 async def fail(ctx: TaskRun) -> None:
     raise ValueError("as planned")
+
+
+@task(max_deliveries=1)
+async def fragile(ctx: TaskRun) -> None: ...
 
 
 @task(retry=RetryPolicy(max_attempts=2, wait=0.01))
@@ -73,6 +78,28 @@ async def test_what_was_observed_of_a_sampled_run_leads_to_its_attempt(
         found = exemplars(await scrape(telemetry), metric, operation.name)
     attempt = attempts[0 if metric is names.RUNS_RETRIED else -1]
     assert {"trace_id": attempt.trace_id, "span_id": attempt.span_id} in found
+
+
+async def test_what_is_counted_of_a_lost_run_leads_to_the_attempt_that_was_lost(
+    tap: Tap, exporting: None, queue_url: str, no_environment: None
+) -> None:
+    consumer = TaskConsumer(broker_url=queue_url, lease_seconds=0.3)
+    telemetry = Telemetry(server=False)
+    async with TaskManager(broker_url=queue_url) as manager:
+        for host in (consumer, manager):
+            host.register_task(fragile)
+        Telemetry(server=False).attach(manager)
+        telemetry.attach(consumer)
+        heard = Recorder(consumer)
+        run = await manager.queue(fragile)
+        await manager.broker.claim("ghost", 1, lease=0.3, wait=0, suspects=1, cursor="", held=())
+        async with consumer:
+            await heard.wait_for("dead", run.id)
+            told = await scrape(telemetry)
+    [rescue] = await tap.wait_for("rescue", run_id=run.id)
+    for metric in (names.RUNS_LOST, names.RUNS_DEAD):
+        [found] = exemplars(told, metric, "fragile")
+        assert found == {"trace_id": rescue.trace_id, "span_id": rescue.parent_id}
 
 
 async def test_text_has_no_exemplars_and_is_the_same_but_for_them(

@@ -13,7 +13,7 @@ import structlog
 
 from fluid.scheduler import EVENTS, Abort, RetryPolicy, TaskConsumer, TaskManager, TaskRun, task
 from fluid.testing import Recorder
-from telemetry import Telemetry
+from telemetry import Telemetry, names
 from telemetry.logs import RUNS_LOGGER
 from telemetry.narrator import ENDS, LEVELS, NOT_TOLD, SAID_BY_THE_CORE
 from telemetry.plugin import TelemetryPlugin
@@ -22,6 +22,7 @@ from tests.support.proxy import CuttingProxy
 from tests.support.servers import RedisServer, queue_url
 from tests.telemetry import jobs
 from tests.telemetry.logbook import Logbook
+from tests.telemetry.scraping import scrape
 
 
 @pytest.fixture
@@ -192,7 +193,8 @@ async def test_the_rescuer_tells_which_attempt_was_lost_and_with_whom(
     rescuer.register_task(jobs.outlive)
     heard = Recorder()
     rescuer.dispatcher.register_handler("lost.test", heard)
-    Telemetry(server=False).attach(rescuer)
+    telemetry = Telemetry(server=False)
+    telemetry.attach(rescuer)
     victim = PythonProcess(
         "-m",
         "fluid.cli",
@@ -211,6 +213,7 @@ async def test_the_rescuer_tells_which_attempt_was_lost_and_with_whom(
         async with rescuer:
             await heard.wait_for("lost", run.id)
             assert await run.result(timeout=30) == "rescued"
+            assert (await scrape(telemetry)).value(names.RUNS_LOST, task="outlive") == 1
     (lost,) = logbook.of("lost", run.id)
     assert (lost["task"], lost["attempt"], lost["owner"]) == ("outlive", 1, owner)
     assert lost["consumer"] == logbook.of("consumer_started")[0]["consumer"] != owner
