@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import ProxyTracerProvider
 
 from fluid.scheduler import TaskConsumer, TaskRun, TaskScheduler, every, task
 from tests.support.queues import queue_of_its_own
@@ -37,6 +39,13 @@ def queue_url(valkey_server: RedisServer) -> Iterator[str]:
     """A queue of the test's own."""
     with queue_of_its_own(valkey_server) as queue:
         yield queue.url
+
+
+@pytest.fixture(autouse=True)
+def no_tracing_left_behind() -> Iterator[None]:
+    """A provider that is set for the whole process would trace later tests too: use `own_opentelemetry`."""
+    yield
+    assert isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
 
 
 @pytest.fixture

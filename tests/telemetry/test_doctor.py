@@ -31,6 +31,7 @@ from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import poll
 from tests.telemetry.conftest import greet, stumble
+from tests.telemetry.tracing import own_opentelemetry
 
 
 class Collector:
@@ -93,6 +94,13 @@ def server() -> Iterator[RedisServer]:
     """A server that keeps what it is given."""
     with RedisServer("valkey", appendonly=True) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def own_tracing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Some consumers are attached to while an endpoint is set."""
+    with own_opentelemetry(monkeypatch):
+        yield
 
 
 @pytest.fixture
