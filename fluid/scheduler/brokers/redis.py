@@ -173,18 +173,22 @@ class RedisBroker(TaskBroker):
         cursor: str,
         held: Sequence[str],
     ) -> Claim:
-        asked = (consumer, new_nonce(), min(slots, MAX_BATCH), milliseconds(lease), suspects)
-        words = scripts.CLAIM.command(self._keys, (*asked, MESSAGE_VERSION, cursor, *held))
+        asked = (consumer, new_nonce(), min(slots, MAX_BATCH), milliseconds(lease), suspects, MESSAGE_VERSION)
         bell: list[Sequence[Word]] = (
             [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
         )
+
+        async def ask(*before: Sequence[Word], awake: int = 0) -> Any:
+            words = scripts.CLAIM.command(self._keys, (*asked, cursor, awake, *held))
+            longest = ANSWER_SECONDS + (wait if before else 0.0)
+            return await self._claiming.script(scripts.CLAIM, words, *before, timeout=longest)
 
         async def attempt() -> Any:
             await self._claiming.identify()
             # the wait belongs to the first try only: a second one is for the answer that was lost
             before, bell[:] = list(bell), []
-            longest = ANSWER_SECONDS + (wait if before else 0.0)
-            return await self._claiming.script(scripts.CLAIM, words, *before, timeout=longest)
+            # refused, for nothing was heard of us while we waited: that we ask again says that we are alive
+            return await ask(*before) or await ask(awake=1)
 
         return read_claim(await self._link.persist("claim", attempt))
 

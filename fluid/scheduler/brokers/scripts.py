@@ -107,6 +107,7 @@ CLAIM = Script(
         "leases",
         "claims",
         "consumers",
+        "seen",
         "limits",
         "paused",
         "running",
@@ -114,7 +115,7 @@ CLAIM = Script(
         "cancelled",
         "run",
     ),
-    ("consumer", "nonce", "slots", "lease", "suspects", "version", "cursor"),
+    ("consumer", "nonce", "slots", "lease", "suspects", "version", "cursor", "awake"),
     ("held task",),
 )
 SETTLE = Script(

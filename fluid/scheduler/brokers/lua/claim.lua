@@ -1,10 +1,12 @@
 -- claim: as many runs as there are free slots, most urgent first, under a lease for this consumer.
--- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, consumers, limits, paused, running, rate, cancelled, run
--- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, names of (held task)
--- RETURNS: now, the total of accepted runs, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held tasks
---   after the cursor, runs moved aside (why: limit, rate or paused; fields), then each run: stream code, entry id, fields,
---   among them `cancelled` when it shall be.
+-- KEYS: STREAMS, SCHEDULED, HELD, bell, books, leases, claims, consumers, seen, limits, paused, running, rate, cancelled, run
+-- ARGV: consumer, nonce, slots, lease, suspects, version, cursor, awake, names of (held task)
+-- RETURNS: nothing when the last sign of life is a lease old: it shall ask again, awake. Else now, the total of
+--   accepted runs, milliseconds until the next run is due (-1: none), 1 if there may be more to claim, names of held
+--   tasks after the cursor, runs moved aside (why: limit, rate or paused; fields), then each run: stream code,
+--   entry id, fields, among them `cancelled` when it shall be.
 -- TWICE: the tokens of the last claim are kept with its nonce; the same nonce answers the same runs.
+--   Whoever is refused has nothing, and is refused again.
 
 local now = clock()
 local kept = call('HMGET', K.claims, A.consumer, A.consumer .. '*stopping', '*paused')
@@ -12,6 +14,17 @@ local kept = call('HMGET', K.claims, A.consumer, A.consumer .. '*stopping', '*pa
 local again = kept[1] and string.sub(kept[1], 1, #A.nonce + 1) == A.nonce .. ' '
 local accepted = tonumber(call('HGET', K.books, 'accepted') or 0)
 if not again and (kept[2] or kept[3]) then return {now, accepted, -1, 0, {}, {}} end
+
+-- Whoever was stopped while this waited at the bell can run nothing: the token is another's. Awake, it asks again.
+if A.awake == '1' then
+  call('ZADD', K.seen, 'XX', now, A.consumer)
+elseif not again then
+  local seen = call('ZSCORE', K.seen, A.consumer)
+  if seen and now - seen >= tonumber(A.lease) then
+    ring()
+    return {}
+  end
+end
 
 local runs, leases, tokens, aside = {}, {}, {}, {}
 local free = tonumber(A.slots)

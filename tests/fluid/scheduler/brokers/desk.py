@@ -110,6 +110,11 @@ class Desk:
         finally:
             renewer.close()
 
+    def silence(self, *consumers: str) -> None:
+        """Let the last sign of life of these be older than any lease."""
+        with self.own.server.client() as client:
+            client.zadd(self.keys["seen"], dict.fromkeys(consumers, 1))
+
     async def state(self, run_id: str) -> TaskState | None:
         """Where a run stands; None when nothing is kept of it."""
         record = await self.broker.get_run(run_id)

@@ -9,9 +9,20 @@ import pytest
 from fluid.scheduler.brokers import redis as room
 from fluid.scheduler.moves import Claimed, Kind
 from fluid.scheduler.states import TaskPriority, TaskState
-from tests.fluid.scheduler.brokers.desk import HIGH, LONG, LOW, MEDIUM, Desk, desk_at, ids, submission
+from tests.fluid.scheduler.brokers.desk import (
+    HIGH,
+    LONG,
+    LOW,
+    MEDIUM,
+    PATIENCE,
+    Desk,
+    desk_at,
+    ids,
+    submission,
+)
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
+from tests.support.waiting import poll
 
 
 @pytest.mark.parametrize("slots", [1, 3, 7, 100])
@@ -122,6 +133,56 @@ async def test_coming_back_does_not_restart_the_wait(desk: Desk) -> None:
     first = await desk.take_one()
     assert await desk.settle(first, Kind.interrupted)
     assert (await desk.take_one()).ready == first.ready
+
+
+# -- who stood still -----------------------------------------------------------------------
+
+
+async def at_the_bell(desk: Desk, count: int) -> None:
+    """Return once so many claims wait there."""
+
+    async def waiting() -> int:
+        with desk.own.server.client() as client:
+            return int(client.info("clients")["blocked_clients"])
+
+    await poll(waiting, lambda found: found == count, f"{count} claims at the bell")
+
+
+async def test_a_claim_whose_consumer_fell_silent_at_the_bell_leaves_the_run_to_another(
+    desk: Desk, broker_queue: OwnQueue, proxied_url: str, proxy: CuttingProxy
+) -> None:
+    async with desk_at(proxied_url, broker_queue) as frozen:
+        asleep = asyncio.create_task(frozen.claim(1, "ann", wait=PATIENCE))
+        await at_the_bell(desk, 1)
+        proxy.freeze()
+        desk.silence("ann")
+        awake = asyncio.create_task(desk.claim(1, "bob", wait=PATIENCE))
+        await at_the_bell(desk, 2)
+        await desk.queue("a")
+        assert ids((await awake).runs) == ["a"]
+        await desk.queue("b")
+        claims = proxy.commands["EVALSHA"]
+        proxy.thaw()
+        assert ids((await asleep).runs) == ["b"]
+        assert proxy.commands["EVALSHA"] == claims + 1
+
+
+@pytest.mark.parametrize("wait", [0.0, PATIENCE])
+async def test_a_consumer_that_was_held_up_claims_at_once_and_is_heard_of(desk: Desk, wait: float) -> None:
+    desk.renew()
+    desk.silence("ann")
+    await desk.queue("a")
+    claim = await desk.claim(wait=wait)
+    assert ids(claim.runs) == ["a"]
+    (ann,) = await desk.broker.consumers()
+    assert ann.seen < LONG
+
+
+async def test_a_consumer_that_nobody_has_heard_of_claims(desk: Desk) -> None:
+    """In the first moment of its life, and of the server's."""
+    assert await desk.broker.consumers() == []
+    await desk.queue("a")
+    assert ids(await desk.take()) == ["a"]
 
 
 # -- suspects ------------------------------------------------------------------------------

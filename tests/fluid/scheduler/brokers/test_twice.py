@@ -121,6 +121,13 @@ async def claiming_after_a_wait(desk: Desk, tried: RedisBroker) -> Any:
 
 
 @story(scripts.CLAIM)
+async def claiming_after_a_silence(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a", "b", "c")
+    desk.silence("ann")
+    return await claiming(desk, tried, wait=0)
+
+
+@story(scripts.CLAIM)
 async def claiming_held_and_due_runs(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a", "b")
     a, b = await desk.take(2)
