@@ -70,8 +70,8 @@ EVENTS: Mapping[str, EventInfo] = {
     "queued": EventInfo("the broker has it, ready to be claimed"),
     "scheduled": EventInfo("the broker has it, not due yet"),
     "refused": EventInfo(
-        "the broker said no, or could not be asked; with `reason`",
-        reasons=("already_queued", "unique", "unavailable", "uncertain", "error"),
+        "the broker said no, could not be asked, or was not asked any more; with `reason`",
+        reasons=("already_queued", "unique", "unavailable", "uncertain", "cancelled", "error"),
     ),
     "start": EventInfo("an attempt begins, in a slot; with `waited` and `dispatched`"),
     "retry": EventInfo(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fluid.clock import elapsed, from_milliseconds
@@ -15,9 +16,9 @@ from fluid.scheduler.desk import Desk
 from fluid.scheduler.history import run_of_record
 from fluid.scheduler.interceptors import around_queueing, around_queueing_of_others
 from fluid.scheduler.local import execute_here
-from fluid.scheduler.moves import Refusal, RunRecord, Submission
+from fluid.scheduler.moves import Acceptance, Refusal, RunRecord, Submission
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
-from fluid.scheduler.producing import MAX_RUNS, Producer, refusal_of, stopped_at
+from fluid.scheduler.producing import MAX_RUNS, Producer, parts, refusal_of, stopped_at
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.submitting import new_run, replay_of, submission_of
@@ -91,7 +92,7 @@ class TaskManager(Desk):
         *,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[TaskRun[Any]]:
-        """Queue a run for each of these parameters, in order, in one round trip for 500 of them.
+        """Queue a run for each of these parameters, in order, in a round trip for each 500 of them, or 4 MiB.
 
         `progress` is called after each round trip, with how many are done and how many there are. A run whose
         task is `unique` and whose key is taken stays in `init`, with the reason `unique`.
@@ -105,8 +106,7 @@ class TaskManager(Desk):
         runs = [self._new_run(task, priority, chosen, one) for one in params]
         with around_queueing(self._interceptors, runs):
             written = self._written(runs, chosen)
-            for start in range(0, len(runs), MAX_RUNS):
-                end = min(start + MAX_RUNS, len(runs))
+            for start, end in parts(written):
                 try:
                     await self._submit(runs[start:end], written[start:end])
                 except Exception as error:
@@ -162,8 +162,8 @@ class TaskManager(Desk):
     ) -> TaskRun[Any]:
         return new_run(self._registry.resolve(task), priority, options, params, door=self)
 
-    async def _queue_made(self, handed: Sequence[Handed]) -> None:
-        """Queue runs whose callers have gone: what cannot be queued is said, and stops none of the others."""
+    async def _queue_made(self, handed: list[Handed]) -> None:
+        """Queue runs whose callers have gone; taken out is what is queued, or never can be, which is said."""
         with around_queueing_of_others(self._interceptors, handed):
             written: dict[TaskRun[Any], Submission] = {}
             for run, _ in handed:
@@ -171,10 +171,16 @@ class TaskManager(Desk):
                     [written[run]] = self._written([run], NO_OPTIONS)
                 except FluidError as error:
                     logger.error("a run of %s cannot be queued: %s", run.name, error)
-            owners = await self._submit([*written], [*written.values()]) if written else []
-        for run, owner in zip(written, owners, strict=True):
-            if owner:
-                logger.error("a run of %s cannot be queued: %s", run.name, UniqueRunError(run.name, owner))
+            handed[:] = [one for one in handed if one[0] in written]
+            runs, submissions = [*written], [*written.values()]
+            for start, end in parts(submissions):
+                owners = await self._submit(runs[start:end], submissions[start:end])
+                for run, owner in zip(runs[start:end], owners, strict=True):
+                    del written[run]
+                    if owner:
+                        taken = UniqueRunError(run.name, owner)
+                        logger.error("a run of %s cannot be queued: %s", run.name, taken)
+                handed[:] = [one for one in handed if one[0] in written]
 
     async def _queue_one(self, run: TaskRun[Any], options: QueueOptions) -> TaskRun[Any]:
         joined: RunRecord | None = None
@@ -201,7 +207,7 @@ class TaskManager(Desk):
         except Exception as error:
             for run in runs:
                 self._announcer.announce("queue", run)
-                self._announcer.announce("refused", run, reason=refusal_of(error))
+            self._tell(runs, error)
             raise
 
     async def _submit(
@@ -216,39 +222,60 @@ class TaskManager(Desk):
 
         `lets_go` is asked whether that run has let go of it meanwhile; then a single run is tried again.
         """
-        with self._being_queued.these(runs):
+        with contextlib.ExitStack() as until_told:
+            until_told.enter_context(self._being_queued.these(runs))
             for run in runs:
                 self._announcer.announce("queue", run)
             try:
                 while True:
-                    answer = await self._producer.submit(
-                        written, timeout=self._config.queue_timeout, replayed=replayed
-                    )
+                    call = self._producer.send(written, timeout=self._config.queue_timeout, replayed=replayed)
+                    answer = await self._producer.answer_to(call)
                     owner = _owner(answer.verdicts[0])
                     # whoever gave up after it had ended a run for this one would leave none open
                     if lets_go is None or not owner or not await lets_go(owner):
                         break
-            except Exception as error:
-                for run in runs:
-                    self._announcer.announce("refused", run, reason=refusal_of(error))
+            except asyncio.CancelledError:
+                call.forsake(partial(self._tell_of_forsaken, runs, until_told.pop_all()))
                 raise
-            verdicts = zip(runs, answer.verdicts, answer.scheduled, strict=True)
-            return [await self._told(run, verdict, later, answer.now) for run, verdict, later in verdicts]
+            except Exception as error:
+                self._tell(runs, error)
+                raise
+            self._tell(runs, answer)
+        both = zip(runs, answer.verdicts, strict=True)
+        return [await self._owner_of_key(run, verdict) for run, verdict in both]
 
-    async def _told(self, run: TaskRun[Any], verdict: Refusal | None, later: bool, now: float) -> str:
-        if verdict is None:
-            run.queued, run.reason = from_milliseconds(now), ""
-            run.move(TaskState.scheduled if later else TaskState.queued)
-            self._announcer.announce(str(run.state), run)
-            return ""
-        run.reason = verdict.reason
-        self._announcer.announce("refused", run, reason=verdict.reason)
-        if owner := _owner(verdict):
-            return owner
-        record = await self._broker.get_run(run.id)
-        if record is not None:
-            self._bring_up_to_date(run, record)
-        return ""
+    def _tell_of_forsaken(
+        self,
+        runs: Sequence[TaskRun[Any]],
+        until_told: contextlib.ExitStack,
+        known: Acceptance | BaseException,
+    ) -> None:
+        with until_told:
+            self._tell(runs, known)
+
+    def _tell(self, runs: Sequence[TaskRun[Any]], known: Acceptance | BaseException) -> None:
+        """Tell what became of these: the broker's answer, or why there is none."""
+        if isinstance(known, BaseException):
+            for run in runs:
+                self._announcer.announce("refused", run, reason=refusal_of(known))
+            return
+        for run, verdict, later in zip(runs, known.verdicts, known.scheduled, strict=True):
+            if verdict is None:
+                run.queued, run.reason = from_milliseconds(known.now), ""
+                run.move(TaskState.scheduled if later else TaskState.queued)
+                self._announcer.announce(str(run.state), run)
+            else:
+                run.reason = verdict.reason
+                self._announcer.announce("refused", run, reason=verdict.reason)
+
+    async def _owner_of_key(self, run: TaskRun[Any], verdict: Refusal | None) -> str:
+        """The run that has its unique key, or an empty word. One queued before is brought up to date."""
+        owner = _owner(verdict)
+        if verdict is not None and not owner:
+            record = await self._broker.get_run(run.id)
+            if record is not None:
+                self._bring_up_to_date(run, record)
+        return owner
 
     # -- executing here --------------------------------------------------------------------
 

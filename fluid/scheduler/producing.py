@@ -7,7 +7,7 @@ for certain that nothing was sent, and nothing will be; whoever gives up later, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +36,14 @@ GRACE_SECONDS = 0.5
 """What a caller waits past its deadline for the reason why, which a flush knows better."""
 
 
+class ForsakenError(BrokerUnavailableError):
+    """Nothing was sent, and nobody waits for it any more. Never raised, only told."""
+
+
 @dataclass(slots=True, eq=False)
-class _Call:
+class Call:
+    """Runs that are queued together, and what became of them."""
+
     runs: Sequence[Submission]
     deadline: float
     replayed: bool
@@ -45,17 +51,39 @@ class _Call:
     """Done also when its caller has gone."""
     leaving: bool = False
     """In a flush that has a connection to leave over."""
+    forsaken: bool = False
+    """Nobody waits for its answer any more, but it is told."""
 
     @property
     def size(self) -> int:
+        """Message bytes."""
         return sum(len(run.message) for run in self.runs)
 
+    def forsake(self, told: Callable[[Acceptance | BaseException], None]) -> None:
+        """Its caller was cancelled: have `told` called, in this context, with the answer once it is known.
+
+        One that has not left by now never will.
+        """
+        if self.answer.cancelled():
+            self.answer = self.answer.get_loop().create_future()
+            self.forsaken = True
+            if not self.leaving:
+                self.fail(ForsakenError("its caller was cancelled before it was sent"))
+        self.answer.add_done_callback(lambda known: told(self._read(known)))
+
+    def _read(self, known: asyncio.Future[Acceptance]) -> Acceptance | BaseException:
+        if known.cancelled():
+            return self.uncertain("its flush was cancelled")
+        return known.exception() or known.result()
+
     def fail(self, error: Exception) -> None:
+        """Answer with an error, if it has no answer yet."""
         if not self.answer.done():
             self.answer.set_exception(error)
             self.answer.exception()  # its caller may have gone
 
     def uncertain(self, why: str) -> QueueUncertainError:
+        """The answer that nobody knows."""
         return QueueUncertainError([run.id for run in self.runs], why)
 
 
@@ -64,7 +92,7 @@ class Producer:
 
     def __init__(self, broker: TaskBroker) -> None:
         self._broker = broker
-        self._waiting: list[_Call] = []
+        self._waiting: list[Call] = []
         self._flushing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -73,25 +101,26 @@ class Producer:
         """Calls that no flush has taken up yet."""
         return len(self._waiting)
 
-    async def submit(
-        self, runs: Sequence[Submission], *, timeout: float, replayed: bool = False
-    ) -> Acceptance:
-        """Queue these together; the answer tells of each, in order.
-
-        Raises `BrokerUnavailableError` when nothing was sent within `timeout` seconds, and
-        `QueueUncertainError` when the runs may be in the queue. Cancelled before they are sent,
-        they never are.
-        """
+    def send(self, runs: Sequence[Submission], *, timeout: float, replayed: bool = False) -> Call:
+        """Queue these together, with the next flush that has room, within `timeout` seconds."""
         if self._closed:
             raise FluidError("this manager is closed: nothing can be queued through it any more")
         loop = asyncio.get_running_loop()
-        call = _Call(runs, elapsed() + timeout, replayed, loop.create_future())
+        call = Call(runs, elapsed() + timeout, replayed, loop.create_future())
         self._waiting.append(call)
         if self._flushing is None or self._flushing.done() or self._flushing.get_loop() is not loop:
             # a context of its own, for it also works for others than the run that happens to start it
             self._flushing = loop.create_task(self._flush(), name="fluid-producer", context=Context())
+        return call
+
+    async def answer_to(self, call: Call) -> Acceptance:
+        """The answer, which tells of each run, in order.
+
+        Raises `BrokerUnavailableError` when nothing was sent in time, and `QueueUncertainError` when the runs
+        may be in the queue. Cancelled before they are sent, they never are.
+        """
         try:
-            async with asyncio.timeout(timeout + GRACE_SECONDS):
+            async with asyncio.timeout(call.deadline - elapsed() + GRACE_SECONDS):
                 return await call.answer
         except TimeoutError:
             if call.leaving:
@@ -103,7 +132,7 @@ class Producer:
     async def _flush(self) -> None:
         tries = 0
         while self._waiting:
-            calls: list[_Call] = []
+            calls: list[Call] = []
             try:
                 await self._broker.reach()
                 calls = self._gather()
@@ -115,9 +144,7 @@ class Producer:
                         call.fail(call.uncertain(str(error)))
                 else:
                     tries += 1
-                    for call in calls:
-                        call.leaving = False
-                    self._waiting[:0] = calls
+                    self._take_back(calls, error)
                     await self._pause(pause_before(tries), error)
             except Exception as error:  # noqa: BLE001 - every caller is told
                 for call in calls or self._gather():
@@ -127,9 +154,17 @@ class Producer:
                     call.answer.cancel()
                 raise
 
-    def _gather(self) -> list[_Call]:
+    def _take_back(self, calls: Sequence[Call], error: Exception) -> None:
+        """These were not sent: they wait again, those excepted whose callers have gone."""
+        for call in calls:
+            call.leaving = False
+            if call.forsaken:
+                call.fail(ForsakenError(f"nothing was queued: {error}"))
+        self._waiting[:0] = calls
+
+    def _gather(self) -> list[Call]:
         """As many calls as fit into one flush, at least one of those whose callers still wait."""
-        calls: list[_Call] = []
+        calls: list[Call] = []
         seen = runs = size = 0
         for call in self._waiting:
             if not call.answer.done():
@@ -143,7 +178,7 @@ class Producer:
         del self._waiting[:seen]
         return calls
 
-    async def _send(self, calls: Sequence[_Call]) -> None:
+    async def _send(self, calls: Sequence[Call]) -> None:
         if not calls:
             return
         accepted = await self._broker.enqueue(
@@ -181,10 +216,26 @@ class Producer:
             await asyncio.wait({flushing})
 
 
-_REFUSALS = {QueueUncertainError: "uncertain", BrokerUnavailableError: "unavailable"}
+_REFUSALS = {
+    QueueUncertainError: "uncertain",
+    ForsakenError: "cancelled",
+    BrokerUnavailableError: "unavailable",
+}
 
 
-def refusal_of(error: Exception) -> str:
+def parts(runs: Sequence[Submission]) -> Iterator[tuple[int, int]]:
+    """Where each flush of these begins and ends: bounded in runs and in bytes, and never empty."""
+    start = size = 0
+    for at, run in enumerate(runs):
+        size += len(run.message)
+        if at > start and (at - start == MAX_RUNS or size > MAX_BYTES):
+            yield start, at
+            start, size = at, len(run.message)
+    if runs:
+        yield start, len(runs)
+
+
+def refusal_of(error: BaseException) -> str:
     """The reason of `refused` that stands for this error."""
     return next((reason for kind, reason in _REFUSALS.items() if isinstance(error, kind)), "error")
 

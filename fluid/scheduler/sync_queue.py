@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -26,11 +26,14 @@ Handed = tuple[TaskRun[Any], Context]
 class SyncQueue(Worker):
     """Sends on what threads have put in, in order, many at a time, and on stop all of it."""
 
-    def __init__(self, queue: Callable[[Sequence[Handed]], Awaitable[None]], *, together: int) -> None:
+    def __init__(self, queue: Callable[[list[Handed]], Awaitable[None]], *, together: int) -> None:
+        """`queue` takes out of the list what need not be tried again, also when it raises."""
         super().__init__(name="sync_queue", stage=5)
         self._queue = queue
         self._together = together
         self._backlog: deque[Handed] = deque()
+        self._taken: list[Handed] = []
+        """Out of the backlog, and being queued."""
         # made anew before each wait, for one belongs to the event loop in which it is waited for
         self._came = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,7 +42,7 @@ class SyncQueue(Worker):
     @property
     def backlog(self) -> int:
         """Runs that have not been queued yet."""
-        return len(self._backlog)
+        return len(self._taken) + len(self._backlog)
 
     def put(self, run: TaskRun[Any]) -> None:
         """Add a run, from any thread. Raises `FluidError` when far too many wait already."""
@@ -72,29 +75,27 @@ class SyncQueue(Worker):
     async def on_shutdown(self) -> None:
         """Say what could not be sent."""
         self._loop = None
-        if self._backlog:
-            logger.error("%d runs from sync_queue could not be queued before the stop", len(self._backlog))
+        if self.backlog:
+            logger.error("%d runs from sync_queue could not be queued before the stop", self.backlog)
 
     async def run(self) -> None:
         while True:
-            if not self._backlog:
+            if not self.backlog:
                 if self.is_stopping():
                     return
                 self._came = asyncio.Event()
                 if not self._backlog:
                     await self._came.wait()
                 continue
-            # threads may add to it meanwhile, at its end
-            runs = [self._backlog[at] for at in range(min(self._together, len(self._backlog)))]
+            while self._backlog and len(self._taken) < self._together:
+                self._taken.append(self._backlog.popleft())
             try:
-                await self._queue(runs)
+                await self._queue(self._taken)
             except BrokerError as error:
                 # their ids make it safe to try again, whether or not they are in
-                logger.warning("%d runs from sync_queue are not queued yet: %s", len(runs), error)
+                logger.warning("%d runs from sync_queue are not queued yet: %s", len(self._taken), error)
                 if self.is_stopping() or await self.wait_for_stop(TRY_AGAIN_SECONDS):
                     return
-                continue
             except FluidError as error:
-                logger.error("%d runs from sync_queue cannot be queued: %s", len(runs), error)
-            for _ in runs:
-                self._backlog.popleft()
+                logger.error("%d runs from sync_queue cannot be queued: %s", len(self._taken), error)
+                self._taken.clear()

@@ -60,6 +60,15 @@ async def test_progress_is_told_after_each_chunk(proxied_url: str, proxy: Cuttin
         assert len(told) == 3
 
 
+async def test_a_chunk_is_bounded_in_bytes_as_well(broker_url: str) -> None:
+    told: list[tuple[int, int]] = []
+    async with managing(broker_url, numbered) as (manager, _):
+        large = [{"n": n, "text": "x" * 1_000_000} for n in range(9)]
+        await manager.queue_many(numbered, large, progress=lambda *done: told.append(done))
+        assert (await manager.broker.snapshot()).ready == 9
+    assert told == [(4, 9), (8, 9), (9, 9)]
+
+
 async def test_a_batch_that_stops_on_its_way_says_which_runs_are_in_and_which_are_not(
     server: RedisServer,
 ) -> None:

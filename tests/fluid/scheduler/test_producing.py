@@ -12,7 +12,7 @@ from fluid.clock import elapsed
 from fluid.errors import BrokerError, BrokerUnavailableError, FluidError, QueueUncertainError
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.moves import Acceptance, Refusal, Submission
-from fluid.scheduler.producing import MAX_BYTES, MAX_RUNS, Producer
+from fluid.scheduler.producing import MAX_BYTES, MAX_RUNS, Call, Producer, parts, refusal_of
 from fluid.scheduler.states import TaskPriority
 from fluid.testing.waiting import Watch
 from tests.support.waiting import poll
@@ -81,7 +81,8 @@ def producer(counter: Counter) -> Producer:
 
 
 async def submit(producer: Producer, *run_ids: str, timeout: float = PATIENCE, **how: bool) -> Acceptance:
-    return await producer.submit([submission(run_id) for run_id in run_ids], timeout=timeout, **how)
+    runs = [submission(run_id) for run_id in run_ids]
+    return await producer.answer_to(producer.send(runs, timeout=timeout, **how))
 
 
 async def test_what_comes_while_a_flush_is_under_way_goes_together(
@@ -122,7 +123,10 @@ async def test_a_flush_is_bounded_in_runs_and_one_call_is_never_torn(
 async def test_a_flush_is_bounded_in_bytes(producer: Producer, counter: Counter) -> None:
     big = MAX_BYTES // 2 + 1
     await asyncio.gather(
-        *(producer.submit([submission(name, big)], timeout=PATIENCE) for name in ("a", "b", "c"))
+        *(
+            producer.answer_to(producer.send([submission(name, big)], timeout=PATIENCE))
+            for name in ("a", "b", "c")
+        )
     )
     assert counter.flushes == [["a"], ["b"], ["c"]]
 
@@ -257,6 +261,62 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(producer: Produc
     assert (await staying).verdicts == [None]
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+def forsake(call: Call) -> list[Acceptance | BaseException]:
+    """What its caller is told after it was cancelled."""
+    told: list[Acceptance | BaseException] = []
+    call.answer.cancel()
+    call.forsake(told.append)
+    return told
+
+
+async def test_what_became_of_a_forsaken_call_is_told_when_its_flush_knows(
+    producer: Producer, counter: Counter
+) -> None:
+    counter.open.clear()
+    sent = producer.send([submission("a")], timeout=PATIENCE)
+    await counter.wait_for_flush()
+    told = forsake(sent)
+    counter.open.set()
+    await producer.close()
+    assert [type(known) for known in told] == [Acceptance]
+
+
+async def test_a_forsaken_call_that_did_not_leave_is_told_so_and_never_does(
+    producer: Producer, counter: Counter
+) -> None:
+    counter.open.clear()
+    counter.breaks = [AwayError(sent=False)]
+    first = producer.send([submission("a")], timeout=PATIENCE)
+    await counter.wait_for_flush()
+    told = [forsake(first), forsake(producer.send([submission("b")], timeout=PATIENCE))]
+    staying = asyncio.create_task(submit(producer, "c"))
+    counter.open.set()
+    assert (await staying).verdicts == [None]
+    assert counter.flushes == [["a"], ["c"]]
+    for (known,) in told:
+        assert isinstance(known, BrokerUnavailableError)
+        assert refusal_of(known) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        (
+            [1] * (2 * MAX_RUNS + 1),
+            [(0, MAX_RUNS), (MAX_RUNS, 2 * MAX_RUNS), (2 * MAX_RUNS, 2 * MAX_RUNS + 1)],
+        ),
+        ([MAX_BYTES // 4] * 9, [(0, 4), (4, 8), (8, 9)]),
+        ([MAX_BYTES + 1, 1, MAX_BYTES, 1], [(0, 1), (1, 2), (2, 3), (3, 4)]),
+    ],
+    ids=["nothing", "many", "large", "too large by itself"],
+)
+def test_the_parts_of_a_batch_are_bounded_in_runs_and_in_bytes(
+    sizes: list[int], expected: list[tuple[int, int]]
+) -> None:
+    assert [*parts([submission(str(at), size) for at, size in enumerate(sizes)])] == expected
 
 
 async def test_closing_sends_what_waits_and_takes_no_more(producer: Producer, counter: Counter) -> None:

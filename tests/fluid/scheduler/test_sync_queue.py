@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import Context, ContextVar
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from fluid.errors import InvalidParamsError, UnknownTaskError
 from fluid.scheduler import TaskManager, TaskPriority, TaskRun, task
+from fluid.scheduler.brokers.channel import LostError
 from fluid.testing import Recorder
 from tests.fluid.scheduler.consuming import consuming, managing
 from tests.support.proxy import CuttingProxy
@@ -198,6 +199,42 @@ async def test_what_waits_survives_an_outage_and_is_queued_once(
         await proxy.accept()
         await heard.wait_for("queued", count=2)
         assert (await manager.broker.snapshot()).books.accepted == 2
+
+
+async def test_a_run_that_cannot_be_written_is_told_of_once_however_often_the_others_are_tried(
+    proxied_url: str, proxy: CuttingProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with managing(proxied_url, noted, queue_timeout=0.2) as (manager, heard):
+        await manager.queue(noted)
+        proxy.refuse()
+        bad, good = manager.create_task_run(noted, n=object()), manager.create_task_run(noted)
+        _put_in(manager, [bad, good])
+        await heard.wait_for("refused", good)
+        await proxy.accept()
+        await heard.wait_for("queued", good)
+    assert heard.names(bad) == ["queue", "refused"]
+    assert sum("cannot be queued" in text for text in caplog.messages) == 1
+
+
+async def test_large_runs_are_sent_in_parts_and_those_that_are_in_are_not_tried_again(
+    broker_url: str,
+) -> None:
+    manager = TaskManager(broker_url=broker_url, queue_timeout=0.2)
+    manager.register_task(noted)
+    runs = [manager.create_task_run(noted, text="x" * 1_000_000) for _ in range(6)]
+    _put_in(manager, runs)
+    heard = Recorder(manager)
+
+    async def lose_the_second_part(move: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        if move == "enqueue" and heard.of("queued") and not heard.of("refused"):
+            raise LostError("the network is gone", sent=False)
+        return await attempt()
+
+    manager.broker.listeners.around.append(lose_the_second_part)
+    async with manager:
+        await heard.wait_for("queued", count=6)
+    told = [heard.names(run) for run in runs]
+    assert told == [["queue", "queued"]] * 4 + [["queue", "refused", "queue", "queued"]] * 2
 
 
 async def test_a_fault_is_told_to_the_thread_that_made_it(broker_url: str) -> None:
