@@ -244,6 +244,12 @@ class BrokerUnavailableError(BrokerError, ConnectionError):
     reason = "broker_unavailable"
 
 
+class UnfitServerError(BrokerError):
+    """The server is too old, or has not all commands: runs cannot be kept in it."""
+
+    reason = "unfit_server"
+
+
 class PartlyQueuedError(BrokerError):
     """A batch stopped on its way: the runs `queued` are in, and those `unsent`, its last, are not.
 

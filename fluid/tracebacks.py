@@ -29,7 +29,7 @@ def traceback_of(error: BaseException) -> str:
 
 def frames_of(error: BaseException) -> list[traceback.FrameSummary]:
     """Where the error came through outside of the machinery, outermost first; a syntax error, where it is."""
-    frames = _after_machinery(traceback.extract_tb(error.__traceback__))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame)]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append(traceback.FrameSummary(error.filename, error.lineno, "", line=error.text))
     return frames
@@ -46,4 +46,8 @@ def _chain(told: traceback.TracebackException) -> Iterator[traceback.TracebackEx
 
 
 def _after_machinery(stack: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return list(dropwhile(lambda frame: frame.filename.startswith(_MACHINERY), stack))
+    return list(dropwhile(_is_machinery, stack))
+
+
+def _is_machinery(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_MACHINERY)

@@ -88,8 +88,8 @@ def _module(name: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except FluidError:
-        raise
+    except FluidError as error:
+        raise CallError(_told_of_ours(error)) from error
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{name}.".startswith(f"{missing}."):
@@ -114,8 +114,8 @@ def _call(target: str, factory: Any) -> Any:
         raise CallError(f"{target} is {_kind(factory)} that cannot be called as it is: {error}") from None
     try:
         return factory()
-    except FluidError:
-        raise
+    except FluidError as error:
+        raise CallError(_told_of_ours(error)) from error
     except Exception as error:
         raise CallError(f"{target} made no consumer: {_told(error)}") from error
 
@@ -125,6 +125,13 @@ def _told(error: Exception) -> str:
     # of a syntax error, the place is told in full below
     words = error.msg if isinstance(error, SyntaxError) else str(error)
     return "\n".join([f"{type(error).__name__}: {words}", *map(_place, frames_of(error))])
+
+
+def _told_of_ours(error: FluidError) -> str:
+    """What we found wrong with the user's code, which says it all, and the place there."""
+    # what was generated, such as the constructor of a dataclass, has no lines to show
+    places = [frame for frame in frames_of(error) if frame.line]
+    return "\n".join([str(error), *map(_place, places[-1:])])
 
 
 def _place(frame: FrameSummary) -> str:

@@ -6,7 +6,6 @@ trace context that travels in the message and stays current while the body runs.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -89,23 +88,23 @@ class _Around:
                 context = getattr(interceptor, self._what)(self._told)
                 context.__enter__()
                 self._entered.append((interceptor, context))
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
-                self._among.trouble(self._what, interceptor, error)
-            except BaseException as error:
+            except KeyboardInterrupt as error:
                 self.__exit__(type(error), error, error.__traceback__)
                 raise
+            except BaseException as error:  # noqa: BLE001 - it is logged and told
+                self._among.trouble(self._what, interceptor, error)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
         while self._entered:
             interceptor, context = self._entered.pop()
             try:
                 context.__exit__(kind, raised, trace)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is logged and told
-                if error is not raised:
-                    self._among.trouble(self._what, interceptor, error)
-            except BaseException:
+            except KeyboardInterrupt:
                 self.__exit__(kind, raised, trace)  # the others are left all the same
                 raise
+            except BaseException as error:  # noqa: BLE001 - it is logged and told
+                if error is not raised:
+                    self._among.trouble(self._what, interceptor, error)
 
 
 _NOTHING = nullcontext()

@@ -229,14 +229,15 @@ class TaskManager(Desk):
             try:
                 while True:
                     call = self._producer.send(written, timeout=self._config.queue_timeout, replayed=replayed)
-                    answer = await self._producer.answer_to(call)
-                    owner = _owner(answer.verdicts[0])
-                    # whoever gave up after it had ended a run for this one would leave none open
-                    if lets_go is None or not owner or not await lets_go(owner):
-                        break
-            except asyncio.CancelledError:
-                call.forsake(partial(self._tell_of_forsaken, runs, until_told.pop_all()))
-                raise
+                    try:
+                        answer = await self._producer.answer_to(call)
+                        owner = _owner(answer.verdicts[0])
+                        # whoever gave up after it had ended a run for this one would leave none open
+                        if lets_go is None or not owner or not await lets_go(owner):
+                            break
+                    except asyncio.CancelledError:
+                        call.forsake(partial(self._tell_of_forsaken, runs, until_told.pop_all()))
+                        raise
             except Exception as error:
                 self._tell(runs, error)
                 raise

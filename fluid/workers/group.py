@@ -30,7 +30,8 @@ class Workers(Worker):
     """Runs workers together: lower stages start before higher ones, and stop after them.
 
     A critical worker that raises, or returns before it is asked to, stops the group: `exit_reason` says why,
-    and `exit_code` is what the process should exit with. Any other worker that raises is started again.
+    and `exit_code` is what the process should exit with. Any other worker that raises is started again;
+    without one that returns the group goes on, and says so unless it `may_end`.
     """
 
     abandon_after = 3.0

@@ -68,8 +68,8 @@ class Supervisor:
             began = self._clock.elapsed()
             error = await self._one_life()
             if error is None:
-                if self.worker.critical and not self.worker.may_end:
-                    self._lost("ended although its group does not stop")
+                if not self.worker.may_end:
+                    self._returned()
                 return
             if self.worker.critical or (self.start_error and self.worker.must_start):
                 self._lost(f"raised {error!r}", error)
@@ -101,6 +101,15 @@ class Supervisor:
             self.started.set()
         await self.worker.wait_for_exit()
         return self.worker.error
+
+    def _returned(self) -> None:
+        if self.worker.critical:
+            self._lost("ended although its group does not stop")
+        elif not self._leaving.is_set():
+            logger.warning(
+                "worker %s ended although its group does not stop: the group goes on without it",
+                self.worker.worker_name,
+            )
 
     def _lost(self, how: str, error: Exception | None = None) -> None:
         if not self._leaving.is_set():

@@ -41,7 +41,8 @@ class Worker(ABC):
     ) -> None:
         """
         `name`: the class's name in snake case when empty.
-        `critical`: when it fails, its group stops; a worker that is not critical is started again.
+        `critical`: when it fails, or returns before it is asked to, its group stops. One that is not
+        critical is started again when it fails; when it returns it has ended for good, which is logged.
         `stopping_grace_period`: seconds that it has to stop in before it is cancelled.
         `stage`: in a group, lower stages start before and stop after higher ones.
         """

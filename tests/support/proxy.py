@@ -24,6 +24,7 @@ class Traffic:
         self.commands: Counter[str] = Counter()
         self.cuts = 0
         self.to_cut: list[Matching] = []
+        self.alterations: dict[bytes, bytes] = {}
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.watch = Watch()
@@ -37,6 +38,12 @@ class Traffic:
                 self.to_cut.remove(matching)
                 return matching
         return None
+
+    def altered(self, answer: bytes) -> bytes:
+        """The answer as clients get it."""
+        for said, instead in self.alterations.items():
+            answer = answer.replace(said, instead)
+        return answer
 
     def cut(self) -> None:
         """Count an answer that was lost."""
@@ -119,7 +126,7 @@ class Link:
                     self._traffic.to_cut.append(self._to_cut)
                     self._to_cut = None
                     self._uncut.set()
-                to_client.write(answer)
+                to_client.write(self._traffic.altered(answer))
             await to_client.drain()
 
 
@@ -161,6 +168,11 @@ class CuttingProxy:
         for a connection that has subscribed: what arrives there can't be counted as answers.
         """
         self._traffic.to_cut.append(matching)
+
+    def alter(self, said: bytes, instead: bytes) -> None:
+        """From now on whatever the server says, say `instead`, of the same length."""
+        assert len(said) == len(instead), "the lengths that the protocol tells would be wrong"
+        self._traffic.alterations[said] = instead
 
     def freeze(self) -> None:
         """Stop passing anything on, without closing; new connections are taken and meet silence."""

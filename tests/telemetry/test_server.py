@@ -8,12 +8,14 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from fluid.errors import ConfigurationError
+from fluid.errors import ConfigurationError, NoEmbeddedServerError
 from fluid.scheduler import Event, TaskConsumer, TaskManager
+from fluid.scheduler.brokers.embedded import start_or_join
 from telemetry import Telemetry, names
 from telemetry import server as server_room
 from telemetry.settings import TelemetrySettings
@@ -218,6 +220,16 @@ async def test_a_port_that_was_asked_for_and_is_busy_stops_the_start_before_anyt
         assert telemetry.url is None
         assert "cannot listen" not in caplog.text  # it is raised, and said once by whoever catches it
         assert (await consumer.broker.snapshot()).ready == 1
+
+
+async def test_a_start_that_a_busy_port_stops_leaves_no_embedded_server_behind(tmp_path: Path) -> None:
+    consumer = TaskConsumer(broker_url=f"embedded://{tmp_path}")
+    with busy() as port:
+        Telemetry(port=port).attach(consumer)
+        with pytest.raises(ConfigurationError, match="FLUID_TELEMETRY_PORT"):
+            await consumer.start_running()
+    with pytest.raises(NoEmbeddedServerError, match="no embedded server is running"):
+        start_or_join(str(tmp_path), start=False)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])

@@ -89,6 +89,7 @@ class Channel:
         self._on_connect = on_connect
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
+        self._closings = 0
         self.doubtful = False
         """The broker is lost, as another channel or an answer told: the next call makes a new connection."""
         self.client_id = 0
@@ -115,7 +116,8 @@ class Channel:
             self.client_id = int(await self.call("CLIENT", "ID"))
 
     async def close(self) -> None:
-        """Close the connection; the next call makes a new one."""
+        """Close the connection, also one that is only being made; the next call makes a new one."""
+        self._closings += 1
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
@@ -203,7 +205,12 @@ class Channel:
             return self._connection
         await self.close()
         self.doubtful = False
-        self._connection = connection = await self._connect()
+        closings = self._closings
+        connection = await self._connect()
+        if closings != self._closings:
+            await connection.disconnect(nowait=True)
+            raise ConnectionError("it was closed while it was being made")
+        self._connection = connection
         self.client_id = 0
         self._on_connect()
         return connection

@@ -13,6 +13,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from fluid.scheduler.brokers.address import Address, Endpoint
+from fluid.scheduler.brokers.requirements import check_server
 
 CONNECT_SECONDS = 3.0
 """How long connections and their greeting may take, to all addresses of a host together."""
@@ -25,9 +26,26 @@ class Connecting:
         self._address = address
         self._start = start
         self._thread: ThreadPoolExecutor | None = None
+        self._fit = False
+        """The server was asked whether runs can be kept in it."""
 
     async def connect(self) -> AbstractConnection:
-        """A connection that was greeted. Raises what stopped the last address that was tried."""
+        """A connection that was greeted, to a server that is fit: the first one asks.
+
+        Raises `UnfitServerError`, or what stopped the last address that was tried.
+        """
+        connection = await self._reach()
+        if not self._fit:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await check_server(connection, self._address.masked)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            self._fit = True
+        return connection
+
+    async def _reach(self) -> AbstractConnection:
         endpoints = await asyncio.get_running_loop().run_in_executor(self._own_thread(), self._find)
         for endpoint in endpoints[:-1]:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,9 @@ READY_WITHIN = 10.0
 ANSWER_WITHIN = 1.0
 POLL_SECONDS = 0.01
 
+ENDS_WITHIN = 8.0
+"""Seconds; by then the launcher has killed a server that hears no signal."""
+
 # Stdin is the leash: its other end is held by our process alone, so it ends with us, however we end.
 # Stdout is the lock, which the server alone keeps. The server gets neither end of the leash.
 LAUNCHER = """\
@@ -44,9 +48,9 @@ kill "$watcher"; exit "$status"
 
 _leashes: set[IO[bytes]] = set()
 _said: set[tuple[Path, int]] = set()
+"""The servers, by socket and process, that this process has told of."""
 _launching: set[Path] = set()
 """Sockets of servers that a thread of ours starts now; another one may find them answering first."""
-"""The servers, by socket and process, that this process has told of."""
 
 
 def _drop_leashes() -> None:
@@ -71,7 +75,12 @@ class Leashed:
         if not self.leash.closed:
             _leashes.discard(self.leash)
             self.leash.close()
-            self.launcher.wait()
+            try:
+                self.launcher.wait(ENDS_WITHIN)
+            except subprocess.TimeoutExpired:
+                logger.warning("the embedded server has not ended within %g s: it is killed", ENDS_WITHIN)
+                os.killpg(self.launcher.pid, signal.SIGKILL)
+                self.launcher.wait()
 
 
 @dataclass(frozen=True, slots=True)

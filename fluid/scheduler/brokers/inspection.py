@@ -37,7 +37,7 @@ class Inspection:
             memory_used=int(info.get("used_memory", 0)),
             memory_limit=limit,
             clock_offset=clock_offset,
-            server=_product(info),
+            server=product_of(info),
         )
 
     async def _clock_offset(self) -> float:
@@ -66,7 +66,8 @@ class Inspection:
             return b""
 
 
-def _product(info: Mapping[str, str]) -> str:
+def product_of(info: Mapping[str, str]) -> str:
+    """Product and version, such as `valkey 9.1.2`."""
     # Valkey also tells the version of Redis that it takes the place of.
     name = "valkey" if "valkey_version" in info else "redis"
     return f"{name} {info.get(f'{name}_version', '')}".rstrip()

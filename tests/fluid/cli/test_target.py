@@ -73,14 +73,41 @@ async def test_a_module_is_found_in_the_working_directory_of_whoever_calls(tmp_p
                 "corner.py:2: return int('apples')",
             ],
         ),
+        (
+            "from counter import serve\n",
+            "corner:consumer",
+            [
+                "task 'serve': max_concurrency=-1: zero (no limit) or more are expected",
+                "counter.py:3: @task(max_concurrency=-1)",
+            ],
+        ),
+        (
+            "from fluid import scheduler\ndef make():\n    return scheduler.TaskConsumer(lease_seconds=0)\n",
+            "corner:make",
+            [
+                "settings that cannot work:",
+                "lease_seconds (FLUID_LEASE_SECONDS): Input should be greater than or equal to 0.3, got 0",
+                "corner.py:3: return scheduler.TaskConsumer(lease_seconds=0)",
+            ],
+        ),
     ],
-    ids=["that cannot be parsed", "that imports one that raises", "whose function raises"],
+    ids=[
+        "that cannot be parsed",
+        "that imports one that raises",
+        "whose function raises",
+        "that imports one with a task that cannot be",
+        "whose function gives a setting that cannot be",
+    ],
 )
 async def test_of_a_module_that_goes_wrong_the_users_own_places_are_told(
     tmp_path: Path, module: str, target: str, told: list[str]
 ) -> None:
     (tmp_path / "corner.py").write_text(module, encoding="utf-8")
     (tmp_path / "shelf.py").write_text("apples = 3\nprice = 1 / 0\n", encoding="utf-8")
+    (tmp_path / "counter.py").write_text(
+        "from fluid.scheduler import task\n\n@task(max_concurrency=-1)\nasync def serve(ctx): ...\n",
+        encoding="utf-8",
+    )
     program = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from fluid.cli import main; main()")
     answer = await call("tasks", target, program=program)
     first, *places = told

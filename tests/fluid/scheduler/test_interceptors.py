@@ -63,8 +63,13 @@ async def body(ctx: TaskRun) -> str:
 @pytest.mark.parametrize("broken", [False, True], ids=["returns", "raises"])
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("no trace today"), asyncio.CancelledError("no trace today")],
-    ids=["error", "cancel"],
+    [
+        RuntimeError("no trace today"),
+        asyncio.CancelledError("no trace today"),
+        SystemExit("no trace today"),
+        GeneratorExit("no trace today"),
+    ],
+    ids=["error", "cancel", "exit", "close"],
 )
 @pytest.mark.parametrize("raises", ["into queueing", "out of queueing", "into executing", "out of executing"])
 async def test_one_that_raises_is_told_of_and_the_others_surround_the_work_all_the_same(

@@ -8,7 +8,7 @@ import pytest
 
 from fluid.breaker import Backoff
 from fluid.testing import ManualClock
-from fluid.workers import Workers
+from fluid.workers import WorkerFunction, Workers
 from fluid.workers import supervisor as supervising
 from tests.fluid.workers.people import Diary, Diligent, Failing, Unstartable
 
@@ -103,3 +103,28 @@ async def test_a_stop_during_the_pause_ends_it(remove: bool) -> None:
 def test_a_backoff_doubles_from_the_first_to_the_longest_and_never_overflows() -> None:
     backoff = Backoff(first=1.0, longest=60.0)
     assert [backoff.seconds(n) for n in (1, 2, 3, 6, 7, 8, 5000)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0, 60.0]
+
+
+class Returning(Diligent):
+    """Has done its work at once."""
+
+    async def run(self) -> None:
+        self.diary.write(f"{self.worker_name} run")
+
+
+async def test_one_that_returns_is_not_started_again_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    returning = Returning("returning", critical=False)
+    async with Workers(returning, Diligent("other")) as group:
+        await returning.diary.wait_for("returning shutdown")
+        await group.create_task(WorkerFunction(finish, repeat=False, critical=False))
+    assert group.exit_code == 0
+    assert returning.diary.entries.count("returning run") == 1
+    assert caplog.messages == [
+        "worker returning ended although its group does not stop: the group goes on without it"
+    ]
+
+
+async def finish() -> None:
+    """What a function that is called once is meant to do."""

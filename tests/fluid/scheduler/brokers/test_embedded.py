@@ -407,6 +407,19 @@ def test_a_server_that_hears_no_signal_ends_all_the_same(embedded: Callable[...,
 # -- the place that was named --------------------------------------------------------------
 
 
+def test_closing_is_bounded_although_the_launcher_stands_still(
+    embedded: Callable[..., EmbeddedServer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedding, "ENDS_WITHIN", 0.1)
+    server = embedded()
+    assert server.leashed is not None
+    os.killpg(server.leashed.launcher.pid, signal.SIGSTOP)
+    with seeing_it_end(server.pid):
+        server.close()
+    assert server.leashed.launcher.returncode == -signal.SIGKILL
+    assert "has not ended within 0.1 s: it is killed" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["data", "my data/50%20'off'"])
 def test_a_named_place_keeps_what_was_queued(
     embedded: Callable[..., EmbeddedServer], project: Path, name: str, caplog: pytest.LogCaptureFixture

@@ -8,19 +8,22 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from fluid.clock import elapsed
 from fluid.errors import BrokerError, BrokerUnavailableError
 from fluid.scheduler import TaskRun, task
 from fluid.scheduler.brokers import link, scripts
-from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError
+from fluid.scheduler.brokers.address import Address
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, LostError
+from fluid.scheduler.brokers.connecting import Connecting
 from fluid.scheduler.brokers.link import FIRST_PAUSE, LONGEST_PAUSE, pause_before
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.moves import Kind, Limit, Refusal
 from fluid.scheduler.states import TaskState
 from fluid.testing.waiting import Watch
 from tests.fluid.scheduler.brokers.desk import Desk, desk_at, ids, outcome, submission
-from tests.fluid.scheduler.consuming import consuming, eventually
+from tests.fluid.scheduler.consuming import Gate, consuming, eventually
 from tests.support.lifeline import LOOPBACK
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
@@ -558,3 +561,28 @@ async def test_what_the_server_refuses_is_an_error_and_no_outage(away: Desk) -> 
     assert not isinstance(failed.value, BrokerUnavailableError)
     assert witness.said == []
     assert witness.calls == [("snapshot", "refused")]
+
+
+async def test_a_channel_that_is_closed_while_it_connects_leaves_no_connection_behind(
+    broker_url: str,
+) -> None:
+    connecting, gate = Connecting(Address.parse(broker_url), start=False), Gate()
+    made: list[AbstractConnection] = []
+
+    async def connect() -> AbstractConnection:
+        made.append(await connecting.connect())
+        await gate.wait()
+        return made[-1]
+
+    channel = Channel(connect, lambda: None)
+    calling = asyncio.create_task(channel.call("PING"))
+    await gate.wait_for()
+    await channel.close()
+    gate.open()
+    with pytest.raises(LostError) as lost:
+        await calling
+    assert not lost.value.sent
+    assert not made[0].is_connected
+    assert await channel.call("PING") == b"PONG"
+    await channel.close()
+    await connecting.close()
