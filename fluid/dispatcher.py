@@ -60,6 +60,8 @@ class Handlers(Generic[H]):
         self._handlers: dict[HandlerName, H] = {}
         self._told: dict[str, tuple[tuple[HandlerName, H], ...]] = {}
         self._told_everything: tuple[tuple[HandlerName, H], ...] = ()
+        self.on_change: Callable[[], None] | None = None
+        """Called after each registration, and each that is taken back."""
 
     def register_handler(self, event: str, handler: H) -> None:
         """Have `handler` told of `event`, given as `event` or `event.name`.
@@ -107,6 +109,8 @@ class Handlers(Generic[H]):
             for event in {name.event for name in self._handlers}
         }
         self._told_everything = self._told.pop(EVERY_EVENT, ())
+        if self.on_change is not None:
+            self.on_change()
 
 
 @dataclass(slots=True)

@@ -40,13 +40,22 @@ class Announcer:
             stage=-10,
         )
         """Where async handlers live; a worker of the consumer, or of the manager while it is open."""
+        self._wanted: frozenset[str] = frozenset()
+        """The events that anybody would be told of: most are told to nobody, and that has to cost nothing."""
+        self.dispatcher.on_change = self.handlers.on_change = self._index
+
+    def _index(self) -> None:
+        both = (self.dispatcher, self.handlers)
+        self._wanted = frozenset(name for name in EVENTS if any(handlers.wants(name) for handlers in both))
 
     def wants(self, name: str) -> bool:
         """Whether anybody would be told."""
-        return self.dispatcher.wants(name) or self.handlers.wants(name)
+        return name in self._wanted
 
     def announce(self, name: str, run: TaskRun[Any] | None = None, **told: Any) -> None:
         """Tell an event; a sync handler gets the live run, async handlers share one snapshot of it."""
+        if name not in self._wanted:
+            return
         if self.dispatcher.wants(name):
             self.dispatcher.dispatch(name, Event(name=name, run=run, **told))
         if self.handlers.wants(name):

@@ -32,6 +32,9 @@ class BeingQueued:
                 del self._told[run_id]
                 told.set()
 
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._told
+
     async def wait_for(self, run_id: str) -> None:
         """Until this run is not being queued any more; at once when it is not."""
         told = self._told.get(run_id)

@@ -36,7 +36,7 @@ class Message(msgspec.Struct, omit_defaults=True):
     """Names of parameters that are never shown, so that one who does not know the task can keep to it."""
 
 
-class Outcome(msgspec.Struct, omit_defaults=True):
+class Outcome(msgspec.Struct, omit_defaults=True, gc=False):
     """How an attempt went, as it is kept in the run's record, with what tells of the run itself."""
 
     started: float = 0.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from fluid.clock import from_milliseconds
 from fluid.errors import InvalidParamsError, UnreadableMessageError
@@ -31,8 +32,7 @@ from fluid.scheduler.task import Task
 _KINDS = {Decision.RETRY: Kind.retry, Decision.FAIL: Kind.failure, Decision.ABORT: Kind.aborted}
 
 
-@dataclass(slots=True)
-class Finished:
+class Finished(msgspec.Struct):
     """What came out of an attempt, before the broker has agreed."""
 
     attempt: Attempt
@@ -47,6 +47,9 @@ class Finished:
     delay: float = 0.0
     ran: float = 0.0
     """Seconds the body took; 0 when it was never called."""
+    started: float = 0.0
+    """When it was called, and when it had ended, by the broker's clock in milliseconds since the epoch."""
+    ended: float = 0.0
 
 
 class Execution:
@@ -80,13 +83,16 @@ class Execution:
         if isinstance(message, Finished):
             return message
         task = self._registry[attempt.run.name]
-        await self._being_queued.wait_for(attempt.run.id)
-        async with self._invoker.place_for(task):
-            return self._expired(attempt, message) or await self._attempt(attempt, task)
+        if attempt.run.id in self._being_queued:
+            await self._being_queued.wait_for(attempt.run.id)
+        if task.cpu_bound:
+            async with self._invoker.place_for(task):
+                return self._expired(attempt, message) or await self._attempt(attempt, task)
+        return self._expired(attempt, message) or await self._attempt(attempt, task)
 
     async def _attempt(self, attempt: Attempt, task: Task) -> Finished:
-        self._start(attempt)
         begin = self._invoker.clock()
+        self._start(attempt, begin)
         try:
             with self._invoker.around(attempt.run):
                 value = await self._invoker.invoke(task, attempt.run)
@@ -95,13 +101,11 @@ class Execution:
             finished = self._classify(attempt, task.retry, error)
         else:
             finished = Finished(attempt, Kind.success, result=result)
-        finished.ran = self._invoker.clock() - begin
-        attempt.run.end = from_milliseconds(self._broker_now(attempt))
+        end = self._invoker.clock()
+        finished.ran = end - begin
+        finished.started, finished.ended = attempt.by_broker(begin), attempt.by_broker(end)
+        attempt.run.end = from_milliseconds(finished.ended)
         return finished
-
-    def _broker_now(self, attempt: Attempt) -> float:
-        """The instant by the broker's clock, in milliseconds since the epoch."""
-        return attempt.broker_now + 1000 * (self._invoker.clock() - attempt.claimed_at)
 
     def _read(self, attempt: Attempt) -> Message | Finished:
         """Read message and parameters; an outcome when they allow no attempt."""
@@ -131,15 +135,15 @@ class Execution:
         )
 
     def _expired(self, attempt: Attempt, message: Message) -> Finished | None:
-        if message.expires is None or message.expires > self._broker_now(attempt):
+        if message.expires is None or message.expires > attempt.by_broker(self._invoker.clock()):
             return None
         return Finished(attempt, Kind.aborted, "expired", error="its time had passed before it was started")
 
-    def _start(self, attempt: Attempt) -> None:
-        dispatched = self._invoker.clock() - attempt.claimed_at
+    def _start(self, attempt: Attempt, at: float) -> None:
         attempt.run.move(TaskState.running)
-        attempt.run.start = from_milliseconds(self._broker_now(attempt))
-        self._announcer.announce("start", attempt.run, waited=attempt.claimed.waited, dispatched=dispatched)
+        attempt.run.start = from_milliseconds(attempt.by_broker(at))
+        waited, dispatched = attempt.claimed.waited, at - attempt.claimed_at
+        self._announcer.announce("start", attempt.run, waited=waited, dispatched=dispatched)
 
     # -- what came out ---------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fluid.clock import elapsed
 from fluid.errors import TaskTimeoutError
+from fluid.scheduler.deadlines import Deadlines
 from fluid.scheduler.interceptors import Interceptors, around_executing, places_in_process
 from fluid.scheduler.offload import ProcessPool
 from fluid.scheduler.run import TaskRun
@@ -29,6 +30,7 @@ class Invoker:
     ) -> None:
         self._task_timeout = task_timeout
         self._interceptors = interceptors
+        self._deadlines = Deadlines()
         self._processes = ProcessPool(on_trouble=interceptors.trouble_in_process)
         self.clock = clock
 
@@ -53,14 +55,15 @@ class Invoker:
             return await self._processes.call(task, run, seconds, surroundings)
         if seconds is None:
             return await task.executor(run)
-        limit = asyncio.timeout(seconds)
+        limit = self._deadlines.begin(seconds)
         try:
-            async with limit:
-                return await task.executor(run)
-        except TimeoutError as error:
-            if limit.expired():
+            return await task.executor(run)
+        except asyncio.CancelledError as error:
+            if limit.cancelled:
                 raise TaskTimeoutError(f"the body took longer than {seconds:g} s") from error
             raise
+        finally:
+            self._deadlines.end(limit)
 
     async def close(self) -> None:
         """Stop the processes of CPU-bound bodies."""

@@ -48,7 +48,7 @@ class Keeper(Worker):
         self._about = about
         self._limit_of = limit_of
         self._on_recovered = on_recovered
-        self._kept: dict[str, Attempt] = {}
+        self._kept: set[Attempt] = set()
         self._wake = threading.Event()
         self._over = False
 
@@ -59,18 +59,15 @@ class Keeper(Worker):
 
     def keep(self, attempt: Attempt) -> None:
         """Renew its lease from now on, for as long as its task may take and a grace period on top."""
-        seconds = self._limit_of(attempt)
-        if seconds is not None:
-            attempt.renew_until = elapsed() + seconds
-        self._kept[attempt.claimed.token] = attempt
+        self._kept.add(attempt)
 
     def let_go(self, attempt: Attempt) -> None:
         """Its outcome is settled."""
-        self._kept.pop(attempt.claimed.token, None)
+        self._kept.discard(attempt)
 
     def cancel(self, run_id: str) -> None:
         """Cancel the body of this run, if it is here."""
-        for attempt in list(self._kept.values()):
+        for attempt in list(self._kept):
             if attempt.run.id == run_id:
                 attempt.cancel("cancelled")
 
@@ -121,9 +118,8 @@ class Keeper(Worker):
             renewer.close()
 
     def _renew_leases(self, renew: Callable[..., list[Renewal]], loop: asyncio.AbstractEventLoop) -> None:
-        now = elapsed()
-        # one call that the interpreter does not interrupt: the loop's thread changes the dict meanwhile
-        attempts = [one for one in list(self._kept.values()) if one.ended or now < one.renew_until]
+        # one call that the interpreter does not interrupt: the loop's thread changes the set meanwhile
+        attempts = [one for one in list(self._kept) if one.ended or not self._is_overdue(one)]
         runs = [(one.claimed.token, one.run.id) for one in attempts]
         renewals = renew(self._consumer(), self._lease, self._about(), runs)
         for attempt, renewal in zip(attempts, renewals, strict=True):
@@ -132,11 +128,15 @@ class Keeper(Worker):
             elif renewal is Renewal.cancelled:
                 loop.call_soon_threadsafe(attempt.cancel, "cancelled")
 
+    def _is_overdue(self, attempt: Attempt) -> bool:
+        seconds = self._limit_of(attempt)
+        return seconds is not None and elapsed() >= attempt.claimed_at + seconds
+
     # -- in the loop -----------------------------------------------------------------------
 
     def _gone(self, attempt: Attempt) -> None:
         """The lease has gone. If the body still runs, its outcome can only be refused: stop it."""
-        if attempt.claimed.token in self._kept:
+        if attempt in self._kept:
             attempt.cancel("stale")
 
 

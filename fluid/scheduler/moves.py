@@ -1,6 +1,7 @@
 """What goes to a broker and comes back, as plain values.
 
-Instants are milliseconds since the epoch by the broker's own clock; durations are seconds.
+Instants are milliseconds since the epoch by the broker's own clock; durations are seconds. What there is
+one of for each run holds nothing but words and numbers, so the garbage collector need not look at it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+import msgspec
+
 from fluid.scheduler.states import TaskPriority, TaskState
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A run on its way into the queue."""
 
     id: str
@@ -62,8 +64,7 @@ class Acceptance:
     """Which were accepted, but are not due yet."""
 
 
-@dataclass(slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, gc=False):
     """A run in this consumer's hands. Code and entry together are its token."""
 
     code: str
@@ -116,6 +117,8 @@ class Claim:
 class Kind(enum.StrEnum):
     """What an outcome does to its run."""
 
+    __hash__ = str.__hash__
+
     success = "success"
     failure = "failure"
     aborted = "aborted"
@@ -125,8 +128,7 @@ class Kind(enum.StrEnum):
     dead = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one claimed run, as the broker is told it."""
 
     code: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol
 
+import msgspec
 from typing_extensions import TypeVar
 
 from fluid.errors import FluidError
@@ -47,8 +47,7 @@ class RunDoor(Protocol):
         """Keep how far the run has come, for whoever asks."""
 
 
-@dataclass(slots=True, eq=False)
-class TaskRun(Generic[P]):
+class TaskRun(msgspec.Struct, Generic[P], eq=False):
     """One request to execute a task.
 
     `queued`, `start` and `end` are aware instants, `queued` by the broker's clock. In a body,
@@ -80,11 +79,21 @@ class TaskRun(Generic[P]):
     """The first run of the lineage; its own id for a run that has no parent."""
     local: bool = False
     """Executed here without the broker."""
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = {}
     """What interceptors send along, such as a trace context."""
-    returned: Any = field(default=None, repr=False)
+    returned: Any = None
     """What the body of a local run returned."""
-    door: RunDoor | None = field(default=None, repr=False)
+    door: RunDoor | None = None
+
+    def __repr__(self) -> str:
+        told = {
+            "id": self.id,
+            "name": self.name,
+            "state": str(self.state),
+            "attempt": self.attempt,
+            "params": self.params,
+        }
+        return f"TaskRun({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     @property
     def attempt(self) -> int:

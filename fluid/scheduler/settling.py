@@ -122,8 +122,8 @@ class Settling(Worker):
     def _settlement(self, finished: Finished) -> Settlement:
         claimed, run = finished.attempt.claimed, finished.attempt.run
         outcome = Outcome(
-            started=run.start.timestamp() * 1000 if run.start else 0.0,
-            ended=run.end.timestamp() * 1000 if run.end else finished.attempt.broker_now,
+            started=finished.started,
+            ended=finished.ended or finished.attempt.broker_now,
             error=finished.error,
             error_type=finished.error_type,
             traceback=finished.traceback,

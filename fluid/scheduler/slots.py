@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import Counter
 from typing import Any
 
 from fluid.scheduler.moves import Claimed
@@ -21,7 +20,6 @@ class Attempt:
         "claimed",
         "claimed_at",
         "ended",
-        "renew_until",
         "run",
         "slot",
     )
@@ -36,13 +34,15 @@ class Attempt:
         """When the claim was answered, on the monotonic clock."""
         self.broker_now = broker_now
         """The same moment by the broker's clock, in milliseconds since the epoch."""
-        self.renew_until = float("inf")
-        """Until when its lease is renewed, on the monotonic clock."""
         self.body: asyncio.Task[Any] | None = None
         self.cancelled_because = ""
         """Why the body was cancelled by us; empty while it was not."""
         self.ended = False
         """The body has ended and the slot is free; the outcome may still be on its way."""
+
+    def by_broker(self, instant: float) -> float:
+        """An instant of the monotonic clock by the broker's, in milliseconds since the epoch."""
+        return self.broker_now + 1000 * (instant - self.claimed_at)
 
     @property
     def name(self) -> str:
@@ -65,7 +65,6 @@ class Slots:
         self.count = count
         self._free = list(range(1, count + 1))
         self._taken: dict[int, Attempt] = {}
-        self._by_task: Counter[str] = Counter()
         # made by who waits, for one belongs to the event loop in which it is waited for
         self._freed: asyncio.Event | None = None
         self._emptied: asyncio.Event | None = None
@@ -82,7 +81,7 @@ class Slots:
 
     def busy_with(self, task: str) -> int:
         """Places taken by runs of this task."""
-        return self._by_task[task]
+        return sum(attempt.run.name == task for attempt in self._taken.values())
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -93,7 +92,6 @@ class Slots:
         """Put a claimed run into the lowest free place."""
         attempt = Attempt(claimed, run, heapq.heappop(self._free), claimed_at, broker_now)
         self._taken[attempt.slot] = attempt
-        self._by_task[run.name] += 1
         return attempt
 
     def release(self, attempt: Attempt) -> None:
@@ -101,11 +99,6 @@ class Slots:
         attempt.ended = True
         del self._taken[attempt.slot]
         heapq.heappush(self._free, attempt.slot)
-        left = self._by_task[attempt.run.name] - 1
-        if left:
-            self._by_task[attempt.run.name] = left
-        else:
-            del self._by_task[attempt.run.name]
         self.wake()
         if not self._taken and self._emptied is not None:
             self._emptied.set()

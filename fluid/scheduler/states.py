@@ -10,6 +10,8 @@ from fluid.errors import IllegalMoveError
 class TaskPriority(enum.StrEnum):
     """How urgent a run is: a run of a lower priority is claimed only when none of a higher one is ready."""
 
+    __hash__ = str.__hash__  # an enum's own is written in Python, and each run is looked up by it many times
+
     high = "high"
     medium = "medium"
     low = "low"
@@ -17,6 +19,8 @@ class TaskPriority(enum.StrEnum):
 
 class TaskState(enum.StrEnum):
     """Where a run stands."""
+
+    __hash__ = str.__hash__
 
     init = "init"
     """Made here, not yet known to the broker."""

@@ -159,7 +159,7 @@ class Listing:
                     for run, lease in zip(found, leased, strict=True)
                     if (lease is not None) is running
                     and wanted.fits(run[b"task"], b"")
-                    and wanted.in_time(run[b"ready"])
+                    and wanted.in_time(run.get(b"ready") or run[b"queued"])
                 ]
                 yield ids[out.of(len(ids)) :]
                 start = "(" + entries[-1][0].decode()

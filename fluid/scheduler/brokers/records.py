@@ -28,6 +28,7 @@ from fluid.scheduler.states import TaskPriority, TaskState
 Flat = Sequence[bytes]
 
 _MEDIUM = TaskPriority.medium
+_PRIORITIES = {letter.encode(): priority for letter, priority in LETTERS.items()}
 
 
 def milliseconds(seconds: float) -> int:
@@ -36,12 +37,13 @@ def milliseconds(seconds: float) -> int:
 
 
 def _pairs(flat: Flat) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    words = iter(flat)
+    return dict(zip(words, words, strict=True))
 
 
 def priority_of(letter: bytes) -> TaskPriority:
     """The priority that a script writes as one letter."""
-    return LETTERS.get(letter.decode(), _MEDIUM)
+    return _PRIORITIES.get(letter, _MEDIUM)
 
 
 def read_claim(answer: Sequence[Any]) -> Claim:
@@ -63,20 +65,21 @@ def read_claim(answer: Sequence[Any]) -> Claim:
 
 def _claimed(now: float, code: bytes, entry: bytes, flat: Flat) -> Claimed:
     fields = _pairs(flat)
-    ready = float(fields[b"ready"])
+    queued = fields[b"queued"]
+    ready = float(fields.get(b"ready", queued))
     return Claimed(
         code=code.decode(),
         entry=entry.decode(),
         id=fields[b"id"].decode(),
         task=fields[b"task"].decode(),
-        priority=priority_of(fields[b"priority"]),
-        version=int(fields[b"version"]),
+        priority=priority_of(fields.get(b"priority", b"m")),
+        version=int(fields.get(b"version", 1)),
         message=fields[b"message"],
-        queued=float(fields[b"queued"]),
+        queued=float(queued),
         ready=ready,
-        failures=int(fields[b"failures"]),
-        losses=int(fields[b"losses"]),
-        waited=max(0.0, (now - ready) / 1000),
+        failures=int(fields.get(b"failures", 0)),
+        losses=int(fields.get(b"losses", 0)),
+        waited=(now - ready) / 1000 if now > ready else 0.0,
         unique=fields.get(b"unique", b"").decode(),
         delivery=int(fields.get(b"delivery", 1)),
         cancelled=b"cancelled" in fields,
@@ -130,7 +133,7 @@ def _record(fields: dict[bytes, bytes], state: TaskState) -> RunRecord:
         version=int(fields.get(b"version", b"1")),
         message=fields.get(b"message", b""),
         queued=float(fields.get(b"queued", 0)),
-        ready=float(fields.get(b"ready", 0)),
+        ready=float(fields.get(b"ready", fields.get(b"queued", 0))),
         failures=int(fields.get(b"failures", 0)),
         losses=int(fields.get(b"losses", 0)),
         deliveries=int(fields[b"deliveries"]) if b"deliveries" in fields else None,

@@ -6,7 +6,7 @@
 -- TWICE: a run that is over is over, but for the nonce that ended it, which is told so again; asking twice is asking.
 
 local now = clock()
-local m = map(call('HGETALL', K.run .. A.id))
+local m = run_of(call('HGETALL', K.run .. A.id))
 local at = m.at
 local token = 'cancel/' .. A.nonce
 if not at then return {now, 'unknown', {}} end

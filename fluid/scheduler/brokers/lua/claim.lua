@@ -54,7 +54,7 @@ end
 
 -- Whether its task, and the limits of that, let this run start now; if not, it is moved aside.
 local function may_start(code, entry, fields)
-  local m = map(fields)
+  local m = run_of(fields)
   if paused[m.task] then
     free_place(m)
     m.paced = nil

@@ -8,7 +8,7 @@ local now = clock()
 local count = 0
 for i = REST + 1, #ARGV do
   local record = K.run .. ARGV[i]
-  local m = map(call('HGETALL', record))
+  local m = run_of(call('HGETALL', record))
   if m.at == 'scheduled' then
     count = count + 1
     if tonumber(call('ZSCORE', K['scheduled_' .. m.priority], m.id)) > now then

@@ -7,7 +7,9 @@
 
 local call = redis.call
 local LETTERS = {'h', 'm', 'l'}
-local FIELDS = {'id', 'task', 'priority', 'version', 'message', 'queued', 'ready', 'failures', 'losses'}
+local FIELDS = {'id', 'task', 'message', 'queued'}
+-- What nearly every run has alike is not written.
+local USUAL = {{'priority', 'm'}, {'version', '1'}, {'failures', '0'}, {'losses', '0'}}
 local SELDOM = {'deliveries', 'unique', 'owners', 'group', 'paced', 'delivery', 'tried'}
 
 local function clock()
@@ -23,17 +25,29 @@ end
 
 local function flat(m)
   local f = {}
-  for _, name in ipairs(FIELDS) do
+  local function add(name)
     f[#f + 1] = name
     f[#f + 1] = m[name]
   end
+  for _, name in ipairs(FIELDS) do add(name) end
+  for _, usual in ipairs(USUAL) do
+    if tostring(m[usual[1]]) ~= usual[2] then add(usual[1]) end
+  end
+  if tonumber(m.ready) ~= tonumber(m.queued) then add('ready') end
   for _, name in ipairs(SELDOM) do
-    if m[name] and m[name] ~= '' then
-      f[#f + 1] = name
-      f[#f + 1] = m[name]
-    end
+    if m[name] and m[name] ~= '' then add(name) end
   end
   return f
+end
+
+-- A run from what was written of it; without an id when that is none.
+local function run_of(written)
+  local m = map(written)
+  if m.id then
+    for _, usual in ipairs(USUAL) do m[usual[1]] = m[usual[1]] or usual[2] end
+    m.ready = m.ready or m.queued
+  end
+  return m
 end
 
 local function stream(code) return K['stream_' .. code] end
@@ -67,17 +81,17 @@ end
 
 -- Out of the record, to be put into a stream; nil when the record has gone.
 local function take(id)
-  local m = map(call('HGETALL', K.run .. id))
+  local m = run_of(call('HGETALL', K.run .. id))
   if not m.id then return nil end
   if m.why then call('HDEL', K.run .. id, 'why', 'since', 'reason') end
   call('HDEL', K.run .. id, unpack(FIELDS))
-  call('HDEL', K.run .. id, unpack(SELDOM))
+  call('HDEL', K.run .. id, 'priority', 'version', 'failures', 'losses', 'ready', unpack(SELDOM))
   return m
 end
 
 local function read_entry(code, entry)
   local found = call('XRANGE', stream(code), entry, entry)
-  return found[1] and map(found[1][2])
+  return found[1] and run_of(found[1][2])
 end
 
 -- Due later: the wait is kept here, never in a process. Rings when it became the earliest, so that

@@ -5,7 +5,7 @@
 -- TWICE: the nonce is kept in the record, and is told again that it did.
 
 local now = clock()
-local m = map(call('HGETALL', K.run .. A.id))
+local m = run_of(call('HGETALL', K.run .. A.id))
 if not m.at then return {now, 'unknown'} end
 if m.replay == A.nonce then return {now, 'replayed'} end
 if m.at ~= 'dead' then return {now, 'elsewhere'} end

@@ -16,7 +16,7 @@ for i = 1, 12 do
   local first = call('XRANGE', key, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
   answer[#answer + 1] = call('XLEN', key) - group.pending
   answer[#answer + 1] = group.pending
-  answer[#answer + 1] = first and tonumber(map(first[2]).ready) or -1
+  answer[#answer + 1] = first and tonumber(run_of(first[2]).ready) or -1
 end
 
 for _, letter in ipairs(LETTERS) do

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from fluid.clock import elapsed
 from fluid.scheduler.brokers import redis as room
@@ -90,7 +91,7 @@ async def test_an_outcome_counts_once_within_one_batch(desk: Desk) -> None:
 async def test_a_wrong_token_is_refused(desk: Desk, kind: Kind) -> None:
     await desk.queue("a")
     run = await desk.take_one()
-    for wrong in (replace(run, entry="1-1"), replace(run, code="rh")):
+    for wrong in (structs.replace(run, entry="1-1"), structs.replace(run, code="rh")):
         assert not await desk.settle(wrong, kind)
     assert await desk.state("a") is TaskState.running
     assert (await desk.balanced()).running == 1
@@ -121,7 +122,9 @@ async def test_an_outcome_that_comes_after_the_lease_but_before_the_rescuer_coun
 async def test_one_refusal_does_not_touch_its_neighbours(desk: Desk) -> None:
     await desk.queue("a", "b", "c")
     a, b, c = await desk.take(3)
-    told = await desk.broker.settle([outcome(a), outcome(replace(b, entry="1-1")), outcome(c, Kind.failure)])
+    told = await desk.broker.settle(
+        [outcome(a), outcome(structs.replace(b, entry="1-1")), outcome(c, Kind.failure)]
+    )
     assert told.accepted == [True, False, True]
     snapshot = await desk.balanced()
     assert (snapshot.books.success, snapshot.books.failure, snapshot.running) == (1, 1, 1)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from fluid.clock import elapsed
 from fluid.errors import BrokerUnavailableError
@@ -149,7 +150,10 @@ async def settling(desk: Desk, tried: RedisBroker, kind: Kind) -> Any:
     a, b = await desk.take(3)
     assert await desk.broker.wait_end("a", elapsed()) is None
     await desk.broker.cancel("a")
-    told = [outcome(a, kind, reason="unknown_task", delay=LONG, ttl=LONG), replace(outcome(b), entry="1-1")]
+    told = [
+        outcome(a, kind, reason="unknown_task", delay=LONG, ttl=LONG),
+        structs.replace(outcome(b), entry="1-1"),
+    ]
     return (await tried.settle(told)).accepted
 
 

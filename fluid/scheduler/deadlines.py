@@ -1,0 +1,70 @@
+"""Time limits of bodies: one timer for all, since nearly every body ends long before its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+from fluid.clock import elapsed
+
+
+class Limit:
+    """What a body may take, of the asyncio task that entered it."""
+
+    __slots__ = ("_cancellations", "at", "expired", "task")
+
+    def __init__(self, task: asyncio.Task[Any], at: float) -> None:
+        self.task = task
+        self.at = at
+        self.expired = False
+        self._cancellations = task.cancelling()
+
+    @property
+    def cancelled(self) -> bool:
+        """It has passed, and nobody else has asked for a cancellation."""
+        return self.expired and self.task.cancelling() <= self._cancellations + 1
+
+
+class Deadlines:
+    """The limits that are running. A task whose limit has passed is cancelled, once."""
+
+    def __init__(self) -> None:
+        self._limits: set[Limit] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self, seconds: float) -> Limit:
+        """Limit what the current task does until `end`."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit needs an asyncio task that it can cancel")
+        limit = Limit(task, elapsed() + seconds)
+        self._limits.add(limit)
+        if limit.at < self._next or task.get_loop() is not self._loop:
+            self._arm(limit.at, task.get_loop())
+        return limit
+
+    def end(self, limit: Limit) -> None:
+        """It has ended, in time or not. The timer stays: it is far off, and finds nothing."""
+        self._limits.discard(limit)
+        if limit.expired:
+            limit.task.uncancel()
+
+    def _arm(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop, self._next = loop, at
+        self._timer = loop.call_later(max(0.0, at - elapsed()), self._look)
+
+    def _look(self) -> None:
+        self._timer, self._next = None, math.inf
+        now = elapsed()
+        for limit in self._limits:
+            if limit.at <= now and not limit.expired:
+                limit.expired = True
+                limit.task.cancel()
+        later = min((limit.at for limit in self._limits if not limit.expired), default=None)
+        if later is not None and self._loop is not None:
+            self._arm(later, self._loop)
