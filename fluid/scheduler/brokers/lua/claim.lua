@@ -31,9 +31,12 @@ local free = tonumber(A.slots)
 -- how many entries it may look at, for those over a limit are moved on the way
 local looks = 4 * free + 64
 local failure
-local limited = call('EXISTS', K.limits) == 1
+local there_is = seldom(K.limits, K.paused, K.cancelled, K.scheduled_h, K.scheduled_m, K.scheduled_l, K.held_h, K.held_m, K.held_l)
+local limited = there_is(K.limits)
 local paused = {}
-for _, task in ipairs(call('SMEMBERS', K.paused)) do paused[task] = true end
+if there_is(K.paused) then
+  for _, task in ipairs(call('SMEMBERS', K.paused)) do paused[task] = true end
+end
 
 local function move_aside(code, entry, m, why)
   call('XACK', stream(code), 'fluid', entry)
@@ -228,8 +231,8 @@ if again then
   end
   next_due = 0
 else
-  if call('EXISTS', K.scheduled_h, K.scheduled_m, K.scheduled_l) > 0 then next_due = promote() end
-  local any_held = call('EXISTS', K.held_h, K.held_m, K.held_l) > 0
+  if there_is(K.scheduled_h, K.scheduled_m, K.scheduled_l) then next_due = promote() end
+  local any_held = there_is(K.held_h, K.held_m, K.held_l)
   local suspects = tonumber(A.suspects)
   if any_held then
     for i = REST + 1, #ARGV do
@@ -258,7 +261,7 @@ end
 if failure and #runs == 0 then return failure end
 if #runs > 0 then
   -- the wish to cancel a run that was running stands when it was handed back
-  if call('EXISTS', K.cancelled) == 1 then
+  if there_is(K.cancelled) then
     for _, run in ipairs(runs) do
       local fields = run[3]
       if call('SISMEMBER', K.cancelled, map(fields).id) == 1 then

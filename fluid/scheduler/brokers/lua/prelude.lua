@@ -50,6 +50,12 @@ local function run_of(written)
   return m
 end
 
+-- Asks whether any of these keys is there: whatever is seldom there is looked for once, all together.
+local function seldom(...)
+  local some = call('EXISTS', ...) > 0
+  return function(...) return some and call('EXISTS', ...) > 0 end
+end
+
 local function stream(code) return K['stream_' .. code] end
 
 local function at_stream(at) return at and #at == 2 end

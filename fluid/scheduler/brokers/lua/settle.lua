@@ -18,9 +18,10 @@ for i = REST + 1, #ARGV, WIDTH do
   ids[#ids + 1] = ARGV[i + 2]
 end
 local leased = call('ZMSCORE', K.leases, unpack(tokens))
-local waited = call('EXISTS', K.waited) == 1 and call('ZMSCORE', K.waited, unpack(ids)) or {}
+local there_is = seldom(K.waited, K.limits, K.cancelled)
+local waited = there_is(K.waited) and call('ZMSCORE', K.waited, unpack(ids)) or {}
 
-local limited = call('EXISTS', K.limits) == 1
+local limited = there_is(K.limits)
 local gone, counts, freed, ended, done = {}, {}, {}, {}, {}
 
 local function end_run(i, n, kind)
@@ -111,7 +112,7 @@ end
 if #freed > 0 then
   call('ZREM', K.leases, unpack(freed))
   -- the wish to cancel a run stands until it has ended
-  if #ended > 0 and call('EXISTS', K.cancelled) == 1 then call('SREM', K.cancelled, unpack(ended)) end
+  if #ended > 0 and there_is(K.cancelled) then call('SREM', K.cancelled, unpack(ended)) end
 end
 for kind, count in pairs(counts) do call('HINCRBY', K.books, kind, count) end
 if counts.failure then
