@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from contextvars import Context, ContextVar, Token
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+from opentelemetry import context as contexts
 from opentelemetry import trace
 
+from fluid.errors import DuplicateHandlerError, PluginError
 from fluid.masking import secrets_of
 from fluid.scheduler import Event, TaskConsumer, TaskManager, TaskRun
+from telemetry.trace_context import Unsampled, trace_ids
 
 logger = logging.getLogger("fluid")
 
@@ -20,30 +22,44 @@ HANDLER = "current"
 """The name that our handler is registered with."""
 
 
+class Tracing(Protocol):
+    """Who makes the spans of attempts."""
+
+    def plan(self, run: TaskRun[Any]) -> None:
+        """Foretell the ids of an attempt that begins, for whoever tells of its start."""
+
+    def begin(self, run: TaskRun[Any]) -> tuple[trace.Span, contexts.Context | None]:
+        """Its span, and the context of its body in which that is current; None when it stays as it is."""
+
+    def end(self, run: TaskRun[Any], span: trace.Span, error: BaseException | None) -> None:
+        """End the span; `error` is what the body raised."""
+
+
 class CurrentRun:
     """An attempt whose body runs; entered around the body, in its context."""
 
-    __slots__ = ("_begins", "_secrets", "_token", "error", "ids", "run", "span", "waited")
+    __slots__ = ("_attached", "_ids", "_runs", "_secrets", "_token", "error", "run", "span", "waited")
 
-    def __init__(
-        self,
-        run: TaskRun[Any],
-        consumer: str,
-        waited: float | None,
-        begins: Sequence[Callable[[CurrentRun], None]],
-    ) -> None:
+    def __init__(self, run: TaskRun[Any], waited: float | None, runs: CurrentRuns) -> None:
         self.run = run
         self.waited = waited
         """Seconds from ready to claimed."""
-        self.ids: dict[str, Any] = ids_of(run) | {"consumer": consumer}
-        """What every line carries that is written inside the run."""
         self.span: trace.Span = trace.INVALID_SPAN
         """The span that was current when the body began."""
         self.error: BaseException | None = None
         """What the body raised."""
+        self._runs = runs
+        self._ids: dict[str, Any] | None = None
         self._secrets: tuple[str, ...] | None = None
-        self._begins = begins
         self._token: Token[CurrentRun | None] | None = None
+        self._attached: Token[contexts.Context] | None = None
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What every line carries that is written inside the run."""
+        if self._ids is None:
+            self._ids = {**ids_of(self.run), "consumer": self._runs.consumer, **ids_of_span(self.span)}
+        return self._ids
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -53,12 +69,15 @@ class CurrentRun:
         return self._secrets
 
     def __enter__(self) -> None:
-        self.span = trace.get_current_span()
-        context = self.span.get_span_context()
-        if context.is_valid:
-            self.ids |= trace_ids(context)
+        tracing = self._runs.tracing
+        if tracing is None:
+            self.span = trace.get_current_span()
+        else:
+            self.span, context = tracing.begin(self.run)
+            if context is not None:
+                self._attached = contexts.attach(context)
         self._token = _current.set(self)
-        for begins in self._begins:
+        for begins in self._runs.begins:
             try:
                 begins(self)
             except Exception:
@@ -70,6 +89,10 @@ class CurrentRun:
         self.error = error
         if self._token is not None:
             _current.reset(self._token)
+        if self._attached is not None:
+            contexts.detach(self._attached)
+        if self._runs.tracing is not None:
+            self._runs.tracing.end(self.run, self.span, error)
 
 
 _current: ContextVar[CurrentRun | None] = ContextVar("fluid_current_run", default=None)
@@ -90,26 +113,35 @@ def name_of(host: TaskManager) -> str:
     return host.consumer_name if isinstance(host, TaskConsumer) else host.worker_name
 
 
-def trace_ids(span: trace.SpanContext) -> dict[str, str]:
+def ids_of_span(span: trace.Span) -> dict[str, str]:
     """What leads to a span; nothing where there is none."""
-    if not span.is_valid:
-        return {}
-    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
+    return span.ids() if isinstance(span, Unsampled) else trace_ids(span.get_span_context())
 
 
 class CurrentRuns:
-    """An interceptor of one host: says, while a body runs, that it is the current run."""
+    """An interceptor of one host: says, while a body runs, that it is the current run, and has it traced."""
 
-    def __init__(self, host: TaskManager) -> None:
+    def __init__(self, host: TaskManager, tracing: Tracing | None) -> None:
         self._host = host
         self._started: Event | None = None
         self._runs: dict[TaskRun[Any], CurrentRun] = {}
+        self.tracing = tracing
         self.begins: list[Callable[[CurrentRun], None]] = []
         """Called when a body is about to begin, in its context."""
 
+    @property
+    def consumer(self) -> str:
+        """What the host is known by."""
+        return name_of(self._host)
+
     def listen(self) -> None:
-        """Surround the bodies from now on."""
-        self._host.dispatcher.register_handler(f"start.{HANDLER}", self._starts)
+        """Surround the bodies from now on. PluginError if somebody does already."""
+        try:
+            self._host.dispatcher.register_handler(f"start.{HANDLER}", self._starts)
+        except DuplicateHandlerError as error:
+            raise PluginError(
+                f"{self._host.type} {self._host.worker_name!r} has telemetry already"
+            ) from error
         self._host.interceptors.append(self)
 
     def stop_listening(self) -> None:
@@ -121,20 +153,18 @@ class CurrentRuns:
         """What is known of an attempt that has ended; None when its body was never called here."""
         return self._runs.pop(run, None)
 
-    def queueing(self, runs: Any) -> AbstractContextManager[Any]:  # noqa: ARG002
+    def queueing(self, runs: Any) -> None:
         """Nothing surrounds queueing."""
-        return _NOTHING
 
     def executing(self, run: TaskRun[Any]) -> CurrentRun:
         """What surrounds the body of this run."""
         started, self._started = self._started, None
         # `start` is told right before the body is surrounded, so it is this run's unless something is odd
         waited = started.waited if started is not None and started.run is run else None
-        current = self._runs[run] = CurrentRun(run, name_of(self._host), waited, self.begins)
+        current = self._runs[run] = CurrentRun(run, waited, self)
         return current
 
     def _starts(self, event: Event) -> None:
         self._started = event
-
-
-_NOTHING = nullcontext()
+        if self.tracing is not None and event.run is not None:
+            self.tracing.plan(event.run)

@@ -22,11 +22,12 @@ from opentelemetry import trace
 
 from fluid.clock import now
 from fluid.masking import hide, mask
-from telemetry.current import CurrentRun, current_run, trace_ids
+from telemetry.current import CurrentRun, current_run
 from telemetry.otlp_logs import OtlpLogs, exported_logs
 from telemetry.pipe import LinePipe, writing_to
 from telemetry.rendering import Line, as_json, cut, readable, shown
 from telemetry.settings import LogSettings
+from telemetry.trace_context import trace_ids
 
 RUNS_LOGGER = "fluid.runs"
 """The logger of the lines that tell of events; its level says which of them are written."""

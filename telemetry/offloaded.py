@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import structlog
 
 _TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-_NOTHING = nullcontext()
 
 
 class Offloaded:
@@ -23,13 +22,11 @@ class Offloaded:
     def __init__(self, lines_are_ours: Callable[[], bool]) -> None:
         self._lines_are_ours = lines_are_ours
 
-    def queueing(self, runs: Any) -> AbstractContextManager[Any]:  # noqa: ARG002
+    def queueing(self, runs: Any) -> None:
         """Nothing surrounds queueing."""
-        return _NOTHING
 
-    def executing(self, run: Any) -> AbstractContextManager[Any]:  # noqa: ARG002
+    def executing(self, run: Any) -> None:
         """Nothing surrounds the body in the consumer."""
-        return _NOTHING
 
     @property
     def in_process(self) -> Callable[[Mapping[str, str]], AbstractContextManager[None]] | None:

@@ -49,7 +49,7 @@ class Attachment:
         )
         self.gauges = Gauges(host, self.metrics)
         self.health = Health(host)
-        self.runs = CurrentRuns(host)
+        self.runs = CurrentRuns(host, self.traces)
         self.narrator = Narrator(host, self.runs)
         self.offloaded = Offloaded(lambda: output_of_logs() is not None)
         self.notifier = Notifier(host, alerts)
@@ -74,14 +74,14 @@ class Attachment:
     def begin(self) -> None:
         """Listen, and have the workers run."""
         if self.traces:
-            # before the metrics: they take the ids of an attempt's span as its exemplar
             self.traces.listen()
+        # before the metrics: they take the ids of an attempt's span, planned then, as its exemplar
+        self.runs.listen()
         self.metrics.listen()
         if any(isinstance(worker, Canary) for worker in self.workers):
             self.host.register_task(CANARY)
             self.metrics.add_own_task(CANARY.name)
         self.health.listen()
-        self.runs.listen()
         self.narrator.listen()
         self.host.interceptors.append(self.offloaded)
         self.notifier.listen()

@@ -14,11 +14,12 @@ import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from random import randbytes
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
     SpanContext,
@@ -37,6 +38,9 @@ HEADERS = frozenset({TRACEPARENT, "tracestate", "baggage"})
 
 NOWHERE = Context()
 """No span and no baggage."""
+
+(_CURRENT_SPAN,) = set_span_in_context(INVALID_SPAN, NOWHERE)
+"""What a context keeps its span under."""
 
 LOWER_HALF = (1 << 64) - 1
 
@@ -68,7 +72,7 @@ class Ids(NamedTuple):
 
 
 class Unsampled(NonRecordingSpan):
-    """Stands, within it, for the span that is not made of a run that is not sampled.
+    """Stands, around a body, for the span that is not made of a run that is not sampled.
 
     What costs anything is done when somebody asks.
     """
@@ -76,16 +80,29 @@ class Unsampled(NonRecordingSpan):
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
 
-    def __enter__(self) -> Self:
-        self._token = attach(set_span_in_context(self, read_baggage(self._headers)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        detach(self._token)
+    def as_context(self) -> Context:
+        """The context in which it is current, with the baggage that travelled with the run."""
+        if "baggage" in self._headers:
+            return set_span_in_context(self, read_baggage(self._headers))
+        return Context({_CURRENT_SPAN: self})
 
     def get_span_context(self) -> SpanContext:
         """The context that the run was queued in."""
         return read(self._headers)
+
+    def ids(self) -> Trace:
+        """What leads to that context, if the run was queued in any."""
+        plain = _PLAIN(self._headers.get(TRACEPARENT, ""))
+        if plain is None:
+            return trace_ids(self.get_span_context())
+        return {"trace_id": plain[1], "span_id": plain[2]}
+
+
+def trace_ids(span: SpanContext) -> Trace:
+    """What leads to a span; nothing where there is none."""
+    if not span.is_valid:
+        return {}
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
 
 
 def unsampled_header() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from random import getrandbits
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -49,25 +49,20 @@ QUIET_SECONDS = 60.0
 
 logger = logging.getLogger("telemetry")
 
-_NOTHING = nullcontext()
 
+class Sending:
+    """A `send` span that is current within, and ends with it. It cannot harm what is within."""
 
-class Around:
-    """A span that is current within, and ends with it. Nothing that it does can harm what is within."""
+    __slots__ = ("_base", "_run", "_span", "_spans", "_token")
 
-    __slots__ = ("_base", "_operation", "_run", "_spans", "_token", "span")
-
-    def __init__(
-        self, spans: Spans, span: Span, operation: str, run: TaskRun[Any] | None, base: Context
-    ) -> None:
-        self.span = span
+    def __init__(self, spans: Spans, span: Span, run: TaskRun[Any] | None, base: Context) -> None:
         self._spans = spans
-        self._operation = operation
+        self._span = span
         self._run = run
         self._base = base
 
     def __enter__(self) -> None:
-        self._token = contexts.attach(set_span_in_context(self.span, self._base))
+        self._token = contexts.attach(set_span_in_context(self._span, self._base))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,10 +70,10 @@ class Around:
         contexts.detach(self._token)
         try:
             if error is not None:
-                self._spans.fail(self.span, error, self._operation, self._run)
-            elif self._operation == "send" and self._run is not None and self._run.reason:
-                self.span.set_attribute(REASON, self._run.reason)
-            self.span.end()
+                self._spans.fail(self._span, error, "send", self._run)
+            elif self._run is not None and self._run.reason:
+                self._span.set_attribute(REASON, self._run.reason)
+            self._span.end()
         except Exception as error:  # noqa: BLE001 - it is told of
             _complain(error)
 
@@ -104,7 +99,7 @@ def in_process(headers: Mapping[str, str]) -> Iterator[None]:
 
 
 class Traces:
-    """Listens to one host and surrounds its work.
+    """Listens to one host, surrounds its queueing, and makes the spans of its attempts.
 
     `parents`: an attempt's span is a child of that of its queueing; else it starts a trace and links to it.
     """
@@ -114,15 +109,11 @@ class Traces:
         self._spans = spans
         self._parents = parents
         self._plan: Plan | None = None
-        self._handlers = {"start": self._started, "lost": self._lost}
 
     def listen(self) -> None:
         """Surround and hear, from now on. PluginError if somebody does already."""
-        registered: list[str] = []
         try:
-            for event, handler in self._handlers.items():
-                self._host.dispatcher.register_handler(f"{event}.{HANDLER}", handler)
-                registered.append(event)
+            self._host.dispatcher.register_handler(f"lost.{HANDLER}", self._lost)
         except DuplicateHandlerError as error:
             raise PluginError(f"{self._host.type} {self._host.worker_name!r} is traced already") from error
         self._host.interceptors.append(self)
@@ -130,24 +121,23 @@ class Traces:
     def stop_listening(self) -> None:
         """Take it back."""
         self._host.interceptors.remove(self)
-        for event in self._handlers:
-            self._host.dispatcher.unregister_handler(f"{event}.{HANDLER}")
+        self._host.dispatcher.unregister_handler(f"lost.{HANDLER}")
 
     # -- queueing --------------------------------------------------------------------------
 
-    def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
+    def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any] | None:
         """A `send` span; for several runs, a `create` span for each and one `send`."""
         try:
             if len(runs) != 1:
                 return self._queueing_many(runs)
             context = _context_of(runs[0])
             span = self._begin(runs[0], context, self._spans.send)
-            return _NOTHING if span is None else Around(self._spans, span, "send", runs[0], context)
+            return None if span is None else Sending(self._spans, span, runs[0], context)
         except Exception as error:  # noqa: BLE001 - it is told of
             _complain(error)
-            return _NOTHING
+            return None
 
-    def _queueing_many(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
+    def _queueing_many(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any] | None:
         context = contexts.get_current()
         created = []
         for run in runs:
@@ -156,9 +146,9 @@ class Traces:
                 span.end()
                 created.append(span.get_span_context())
         if not created:
-            return _NOTHING
+            return None
         span = self._spans.send_batch(created, len(runs), context)
-        return Around(self._spans, span, "send", None, context)
+        return Sending(self._spans, span, None, context)
 
     def _begin(self, run: TaskRun[Any], context: Context, start: Any) -> Span | None:
         """Start a span, and have its context travel with the run; None when it is not sampled."""
@@ -183,14 +173,14 @@ class Traces:
 
     # -- executing -------------------------------------------------------------------------
 
-    def _started(self, event: Event) -> None:
-        """Plan the attempt's span, so that the start can be told with its ids."""
+    def executing(self, run: TaskRun[Any]) -> None:
+        """Nothing of its own: the current run has its span begun and ended."""
+
+    def plan(self, run: TaskRun[Any]) -> None:
+        """Foretell the span of an attempt that begins, so that the start can be told with its ids."""
         self._plan = None
-        run = event.run
-        if run is None or run.local:
-            return
         flag = sampled_flag(run.headers)
-        if flag is False and self._spans.sampling.follows:
+        if run.local or (flag is False and self._spans.sampling.follows):
             return
         queued_in = read(run.headers)
         ids = ids_of(run, run.delivery, queued_in, same_trace=self._parents)
@@ -200,20 +190,34 @@ class Traces:
         if sampled or not queued_in.is_valid:
             run.headers = run.headers | {TRACEPARENT: ids.header(sampled=sampled)}
 
-    def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any]:
-        """A `process` span around the attempt's body, which is current within it."""
+    def begin(self, run: TaskRun[Any]) -> tuple[Span, Context | None]:
+        """The `process` span of an attempt, and the context of its body."""
+        plan, self._plan = self._plan, None
         try:
+            if plan is not None and plan.run is run:
+                return self._process(plan)
             if run.local:
-                return Around(self._spans, *self._local(run))
-            plan, self._plan = self._plan, None
-            if plan is None or plan.run is not run:
-                return Unsampled(run.headers)
-            return self._processing(plan)
+                context = contexts.get_current()
+                span = self._spans.execute(run, context)
+                return span, set_span_in_context(span, context)
         except Exception as error:  # noqa: BLE001 - it is told of
             _complain(error)
-            return _NOTHING
+            return get_current_span(), None
+        unsampled = Unsampled(run.headers)
+        return unsampled, unsampled.as_context()
 
-    def _processing(self, plan: Plan) -> AbstractContextManager[Any]:
+    def end(self, run: TaskRun[Any], span: Span, error: BaseException | None) -> None:
+        """The body is over. Nothing that this does can harm its outcome."""
+        if isinstance(span, Unsampled):
+            return
+        try:
+            if error is not None:
+                self._spans.fail(span, error, "execute" if run.local else "process", run)
+            span.end()
+        except Exception as error:  # noqa: BLE001 - it is told of
+            _complain(error)
+
+    def _process(self, plan: Plan) -> tuple[Span, Context]:
         run, queued_in, ids = plan
         base = context = read_baggage(run.headers)
         if self._parents and queued_in.is_valid:
@@ -227,11 +231,7 @@ class Traces:
             # the sampler, or a tracer that is not the SDK's, has decided otherwise
             actual = Ids(known.trace_id, known.span_id)
             run.headers = run.headers | {TRACEPARENT: actual.header(sampled=known.trace_flags.sampled)}
-        return Around(self._spans, span, "process", run, base)
-
-    def _local(self, run: TaskRun[Any]) -> tuple[Span, str, TaskRun[Any], Context]:
-        context = contexts.get_current()
-        return self._spans.execute(run, context), "execute", run, context
+        return span, set_span_in_context(span, base)
 
     in_process = staticmethod(in_process)
     """What surrounds a CPU-bound body, in its own process."""

@@ -39,11 +39,17 @@ class Interceptor(Protocol):
     is a static method of a class in a module, or a function there, and `headers` are all it knows.
     """
 
-    def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
-        """Entered before runs are encoded, so `run.headers` may be added to; left when they are queued."""
+    def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any] | None:
+        """Entered before runs are encoded, so `run.headers` may be added to; left when they are queued.
 
-    def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any]:
-        """Entered before the body starts, in its context; left when its result is written."""
+        None surrounds nothing.
+        """
+
+    def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any] | None:
+        """Entered before the body starts, in its context; left when its result is written.
+
+        None surrounds nothing.
+        """
 
 
 class Interceptors(list[Interceptor]):
@@ -86,8 +92,9 @@ class _Around:
         for interceptor in tuple(self._among):
             try:
                 context = getattr(interceptor, self._what)(self._told)
-                context.__enter__()
-                self._entered.append((interceptor, context))
+                if context is not None:
+                    context.__enter__()
+                    self._entered.append((interceptor, context))
             except KeyboardInterrupt as error:
                 self.__exit__(type(error), error, error.__traceback__)
                 raise
