@@ -58,7 +58,7 @@ class CurrentRun:
     def ids(self) -> dict[str, Any]:
         """What every line carries that is written inside the run."""
         if self._ids is None:
-            self._ids = {**ids_of(self.run), "consumer": self._runs.consumer, **ids_of_span(self.span)}
+            self._ids = ids_of(self.run, self._runs.host, self.span)
         return self._ids
 
     @property
@@ -103,9 +103,10 @@ def current_run(context: Context | None = None) -> CurrentRun | None:
     return _current.get() if context is None else context.get(_current)
 
 
-def ids_of(run: TaskRun[Any]) -> dict[str, Any]:
-    """What tells a run, and its attempt, from every other one."""
-    return {"task": run.name, "run_id": run.id, "attempt": run.attempt}
+def ids_of(run: TaskRun[Any], host: TaskManager, span: trace.Span) -> dict[str, Any]:
+    """What tells a run, and its attempt, from every other one, and what leads to its span, if it has one."""
+    ids = {"task": run.name, "run_id": run.id, "attempt": run.attempt, "consumer": name_of(host)}
+    return ids | (span.ids() if isinstance(span, Unsampled) else trace_ids(span.get_span_context()))
 
 
 def name_of(host: TaskManager) -> str:
@@ -113,41 +114,31 @@ def name_of(host: TaskManager) -> str:
     return host.consumer_name if isinstance(host, TaskConsumer) else host.worker_name
 
 
-def ids_of_span(span: trace.Span) -> dict[str, str]:
-    """What leads to a span; nothing where there is none."""
-    return span.ids() if isinstance(span, Unsampled) else trace_ids(span.get_span_context())
-
-
 class CurrentRuns:
     """An interceptor of one host: says, while a body runs, that it is the current run, and has it traced."""
 
     def __init__(self, host: TaskManager, tracing: Tracing | None) -> None:
-        self._host = host
+        self.host = host
         self._started: Event | None = None
         self._runs: dict[TaskRun[Any], CurrentRun] = {}
         self.tracing = tracing
         self.begins: list[Callable[[CurrentRun], None]] = []
         """Called when a body is about to begin, in its context."""
 
-    @property
-    def consumer(self) -> str:
-        """What the host is known by."""
-        return name_of(self._host)
-
     def listen(self) -> None:
         """Surround the bodies from now on. PluginError if somebody does already."""
         try:
-            self._host.dispatcher.register_handler(f"start.{HANDLER}", self._starts)
+            self.host.dispatcher.register_handler(f"start.{HANDLER}", self._starts)
         except DuplicateHandlerError as error:
             raise PluginError(
-                f"{self._host.type} {self._host.worker_name!r} has telemetry already"
+                f"{self.host.type} {self.host.worker_name!r} has telemetry already"
             ) from error
-        self._host.interceptors.append(self)
+        self.host.interceptors.append(self)
 
     def stop_listening(self) -> None:
         """Surround no more."""
-        self._host.interceptors.remove(self)
-        self._host.dispatcher.unregister_handler(f"start.{HANDLER}")
+        self.host.interceptors.remove(self)
+        self.host.dispatcher.unregister_handler(f"start.{HANDLER}")
 
     def take(self, run: TaskRun[Any]) -> CurrentRun | None:
         """What is known of an attempt that has ended; None when its body was never called here."""

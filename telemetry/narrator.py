@@ -12,7 +12,7 @@ from fluid.clock import now
 from fluid.masking import hide, mask_text
 from fluid.scheduler import Event, TaskManager, TaskRun
 from fluid.tracebacks import traceback_of
-from telemetry.current import CurrentRun, CurrentRuns, ids_of, ids_of_span, name_of
+from telemetry.current import CurrentRun, CurrentRuns, ids_of, name_of
 from telemetry.logs import RUNS_LOGGER, level_name, output_of_logs
 from telemetry.rendering import HEAD, cut
 from telemetry.trace_context import read
@@ -173,7 +173,7 @@ class Narrator:
 
     def _ids(self, event: Event, run: TaskRun[Any], span: trace.Span) -> dict[str, Any]:
         """Of a run that was never executed here, or not by the attempt that is told of."""
-        ids = ids_of(run) | {"consumer": name_of(self._host)} | ids_of_span(span)
+        ids = ids_of(run, self._host, span)
         if event.owner:
             ids["attempt"] -= 1  # by now the loss is counted; this is about the attempt that was lost
         return ids

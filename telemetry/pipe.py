@@ -16,7 +16,7 @@ from typing import TextIO
 MOST_BYTES = 8 * 1024 * 1024
 """Lines of so many bytes may wait."""
 
-LINGER = 0.005
+LINGER = 0.02
 """Seconds that the thread lets lines gather: waking it for each would cost the writers more than the line."""
 
 
@@ -91,6 +91,7 @@ class LinePipe:
 
     def _write_on(self) -> None:
         while True:
+            self._hurry.wait(LINGER)
             with self._lock:
                 lines, self._lines = self._lines, []
                 if not lines:
@@ -102,7 +103,6 @@ class LinePipe:
                 return
             else:
                 self._wake.get()
-                self._hurry.wait(LINGER)
 
     def _write_out(self, lines: list[bytes]) -> None:
         data = b"".join(lines)
