@@ -104,7 +104,7 @@ class Narrator:
         for event in self._handlers():
             self._host.dispatcher.unregister_handler(f"{event}.{HANDLER}")
 
-    def _handlers(self) -> dict[str, Callable[[Event], None]]:
+    def _handlers(self) -> Mapping[str, Callable[[Event], None]]:
         # a start is told when the body begins, for then there is a span that the line leads to
         ends = dict.fromkeys(ENDS - VERDICTS | {"end"}, self._tell_end)
         return ends | dict.fromkeys(LEVELS.keys() - ENDS - {"start"}, self._tell_other)

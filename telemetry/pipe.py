@@ -46,11 +46,12 @@ class LinePipe:
     def write(self, line: bytes) -> None:
         """Have a line written, soon."""
         with self._lock:
-            if self._closed or self._bytes + len(line) > self._most_bytes:
+            waiting = self._bytes + len(line)
+            if self._closed or waiting > self._most_bytes:
                 self.dropped += 1
                 return
             self._lines.append(line)
-            self._bytes += len(line)
+            self._bytes = waiting
             asleep, self._asleep = self._asleep, False
             if self._thread is None:
                 self._start_thread()

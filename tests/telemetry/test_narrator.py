@@ -73,6 +73,13 @@ async def test_an_attempt_has_one_line_at_its_start_and_one_at_its_end(
     assert logbook.of("consumer_stopped")
 
 
+def test_a_run_that_ends_well_is_told_of_by_its_end_alone(consumer: TaskConsumer) -> None:
+    Telemetry(server=False).attach(consumer)
+    wanted = {event for event in EVENTS if consumer.dispatcher.wants(event)}
+    assert {"start", "end"} < wanted
+    assert not wanted & {"success", "failure", "aborted"}
+
+
 async def test_trouble_is_told_with_its_reason(consumer: TaskConsumer, logbook: Logbook) -> None:
     @task(retry=RetryPolicy(max_attempts=2, wait=0.01))
     async def insist(ctx: TaskRun) -> None:

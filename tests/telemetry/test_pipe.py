@@ -45,6 +45,18 @@ def test_lines_are_written_in_order(gate: Gate) -> None:
     assert pipe.dropped == 0
 
 
+def test_lines_gather_before_they_are_written_unless_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("telemetry.pipe.LINGER", PATIENCE)
+    written: list[bytes] = []
+    pipe = LinePipe(written.append)
+    for one, other in ((b"a", b"b"), (b"c", b"d")):
+        pipe.write(one)
+        pipe.write(other)
+        assert pipe.flush(PATIENCE / 2)
+    assert written == [b"ab", b"cd"]
+    assert pipe.close(PATIENCE / 2)
+
+
 def test_what_is_too_much_for_a_reader_that_stopped_is_dropped_and_counted(gate: Gate) -> None:
     pipe = LinePipe(gate, most_bytes=100)
     pipe.write(b"x" * 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.baggage import get_baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -22,12 +23,14 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     TraceFlags,
+    get_current_span,
     set_span_in_context,
 )
 
 from fluid.scheduler import TaskRun
 from telemetry.sampling import Sampling
-from telemetry.trace_context import Ids, ids_of, read, sampled_flag, trace_of, unsampled_header
+from telemetry.trace_context import Ids, Unsampled, ids_of, read, sampled_flag, trace_of, unsampled_header
+from telemetry.trace_context import trace_ids as ids_of_context
 
 SAMPLERS: list[Sampler] = [
     ALWAYS_ON,
@@ -54,6 +57,27 @@ def test_a_header_is_read_as_it_was_written(trace_id: int, span_id: int, sampled
     assert known.trace_flags.sampled is sampled_flag({"traceparent": header}) is sampled
     expected = {"trace_id": f"{trace_id:032x}", "span_id": f"{span_id:016x}"} if sampled else None
     assert trace_of(run_of(header)) == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "00-" + "0" * 32 + "-00f067aa0ba902b7-00", "no header at all, but as long as one would have to be"],
+)
+def test_what_was_queued_outside_of_any_trace_leads_nowhere(header: str) -> None:
+    assert Unsampled({"traceparent": header}).ids() == Unsampled({}).ids() == {}
+
+
+@pytest.mark.parametrize("state", [{}, {"tracestate": "vendor=1"}], ids=["plain", "with state"])
+def test_a_run_that_is_not_sampled_leads_to_where_it_was_queued(state: dict[str, str]) -> None:
+    span = Unsampled({"traceparent": unsampled_header()} | state)
+    assert span.ids() == ids_of_context(span.get_span_context()) != {}
+    assert get_current_span(span.as_context()) is span
+
+
+def test_baggage_is_in_the_context_of_a_run_that_is_not_sampled() -> None:
+    span = Unsampled({"traceparent": unsampled_header(), "baggage": "tenant=7"})
+    assert get_current_span(span.as_context()) is span
+    assert get_baggage("tenant", span.as_context()) == "7"
 
 
 def test_the_header_of_what_is_not_sampled_is_one_and_another_each_time() -> None:

@@ -131,3 +131,21 @@ def test_the_others_are_left_when_one_ends_the_process(raises: str, left: list[s
         pass
     assert notes == left
     assert troubles == []
+
+
+class Absent(Notes):
+    def executing(self, run: TaskRun[Any]) -> None:
+        self._notes.append(f"{self._name} asked")
+
+
+def test_one_that_has_nothing_to_surround_is_passed_over() -> None:
+    notes: list[str] = []
+    troubles: list[str] = []
+    interceptors = Interceptors(lambda *trouble: troubles.append(trouble[0]))
+    interceptors.extend([Notes("outer", notes), Absent("absent", notes), Notes("inner", notes)])
+    run: TaskRun = TaskRun(id="run", name="body", params={})
+    with around_executing(interceptors, run):
+        notes.append("body")
+    inside = ["outer into executing", "absent asked", "inner into executing", "body"]
+    assert notes == [*inside, "inner out of executing", "outer out of executing"]
+    assert troubles == []
