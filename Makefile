@@ -15,7 +15,7 @@ SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tes
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all chaos million first-run latency bench bench-check check format \
+.PHONY: help install run test servers smoke test-all chaos million first-run latency bench lists bench-check check format \
 	dashboards alerts-live build clean
 
 help: ## Say what there is to make
@@ -58,6 +58,9 @@ latency: $(GROUPED) servers ## Measure how soon a queued run starts in an idle c
 
 bench: $(GROUPED) servers ## Measure beside the peers, tables in docs/performance.md; ARGS="--rounds 1 --peers saq"
 	$(BIN)/python -m tests.bench --report docs/performance.md $(ARGS)
+
+lists: $(GROUPED) servers ## Measure what it costs to list 100,000 runs and to decide about them, table in docs/performance.md
+	$(BIN)/python -m tests.bench.lists --report docs/performance.md $(ARGS)
 
 bench-check: $(GROUPED) servers ## See that a run costs no more calls, commands and round trips than its budget
 	$(BIN)/python -m tests.bench.check

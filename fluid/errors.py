@@ -100,6 +100,18 @@ class UnknownRunError(FluidError, LookupError):
         super().__init__(f"unknown run {run_id!r}: never queued here, or its record has expired")
 
 
+class CursorError(FluidError, ValueError):
+    """A page was asked for after something that no page before it has said."""
+
+    reason = "cursor"
+
+    def __init__(self, after: str) -> None:
+        super().__init__(
+            f"no list of these states has a page after {after!r}: take what the page before said, "
+            "and ask for the same states"
+        )
+
+
 class InvalidParamsError(FluidError, ValueError):
     """Parameters that do not fit the task's model."""
 

@@ -39,7 +39,7 @@ MOVE = Label(
     "move",
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
-        *("cancel", "replay", "hasten", "progress", "pause", "pause_task", "limit", "peek", "note", "tell"),
+        *("cancel", "replay", "hasten", "progress", "pause", "pause_task", "limit", "list", "note", "tell"),
         *("leave", "tidy", OTHER),
     ),
 )

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import typer
 
+from fluid.clock import now
+
 TARGET = "MODULE:CONSUMER"
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+AGE = re.compile(r"(\d+)(s|min|h|d)")
+AGE_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
+
+
+def read_moment(text: str) -> datetime:
+    """An instant, written as one or as an age; without a zone it is in the time of this machine."""
+    try:
+        if age := AGE.fullmatch(text):
+            return now() - timedelta(**{AGE_UNITS[age[2]]: int(age[1])})
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time: write 2026-01-31 or 2026-01-31T08:30, with Z or +02:00 behind it unless "
+            "it is in the time of this machine; or an age: 90s, 15min, 6h, 7d"
+        ) from None
+
 
 Target = Annotated[
     str,
@@ -56,14 +74,13 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        formats=MOMENTS,
-        help="Only what failed, died, is due or became ready from then on: 2026-01-31, "
-        "or 2026-01-31T08:30:00; in the time of this machine.",
+        parser=read_moment,
+        help="Only what failed, died, is due or became ready from then on: 2026-01-31, or 2026-01-31T08:30, "
+        "in the time of this machine; or an age, such as 15min, 6h or 7d.",
     ),
 ]
 Until = Annotated[
-    datetime | None, typer.Option("--until", metavar="TIME", formats=MOMENTS, help="Only until then.")
+    datetime | None, typer.Option("--until", metavar="TIME", parser=read_moment, help="Only until then.")
 ]
 RunId = Annotated[str, typer.Argument(metavar="ID", help="The id of the run.")]
-RunIds = Annotated[list[str], typer.Argument(metavar="ID", help="The ids of the runs.")]
 SomeRunIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids of the runs.")]

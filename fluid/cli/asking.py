@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import get_args
+from typing import Any, get_args
 
 from fluid.cli.arguments import ListedState
+from fluid.cli.faults import CallError
 from fluid.cli.target import Named, find_manager, find_queue
 from fluid.cli.telling import show_evidence, show_queue, show_runs, show_tasks
 from fluid.scheduler import TaskState
@@ -17,12 +18,20 @@ LISTED = tuple(TaskState(word) for word in get_args(ListedState))
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which runs are meant; empty is any. Instants are in the time of this machine."""
+    """Which runs are meant; empty is any."""
 
     task: str = ""
     reason: str = ""
     since: datetime | None = None
     until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.since and self.until and self.since > self.until:
+            raise CallError("--since is later than --until, so no run can be meant")
+
+    def words(self) -> dict[str, Any]:
+        """As a manager is asked with them."""
+        return asdict(self)
 
 
 def tasks(target: Named, *, as_json: bool) -> int:
@@ -48,7 +57,7 @@ def list_runs(
     filters: Filters,
     *,
     limit: int,
-    offset: int,
+    after: str,
     broker_url: str | None,
     as_json: bool,
 ) -> int:
@@ -57,17 +66,8 @@ def list_runs(
 
     async def ask() -> int:
         async with find_queue(target, broker_url=broker_url) as manager:
-            runs = await manager.list_runs(
-                *states,
-                task=filters.task,
-                reason=filters.reason,
-                since=_aware(filters.since),
-                until=_aware(filters.until),
-                limit=limit + 1,  # to know whether there are more
-                offset=offset,
-            )
-        more = f"there are more: --offset {offset + limit}" if len(runs) > limit else ""
-        show_runs(runs[:limit], as_json=as_json, more=more)
+            runs = await manager.list_runs(*states, **filters.words(), limit=limit, after=after)
+        show_runs(runs, as_json=as_json, more=f"there are more: --after {runs.after}" if runs.after else "")
         return 0
 
     return asyncio.run(ask())
@@ -82,7 +82,3 @@ def show_run(run_id: str, target: Named | None, *, broker_url: str | None, as_js
         return 0
 
     return asyncio.run(ask())
-
-
-def _aware(instant: datetime | None) -> datetime | None:
-    return instant.astimezone() if instant else None

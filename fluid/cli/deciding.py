@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
 
+from fluid.cli.asking import Filters
 from fluid.cli.faults import CallError
-from fluid.cli.showing import complain, show_json, show_line
+from fluid.cli.showing import complain, note, show_json, show_line
 from fluid.cli.target import Named, find_queue
 from fluid.errors import BrokerError, FluidError
-from fluid.scheduler import TaskManager, TaskState
+from fluid.scheduler import TaskRun, TaskState
+from fluid.scheduler.deciding import Decided
 
-PAGE = 10_000
-"""Runs that are looked up in one go, where all are meant."""
+T = TypeVar("T")
+
+SAID_EVERY = 1_000
+"""Runs after which it is said how far it has come, where nobody sees them one by one."""
 
 
 def replay(
@@ -22,44 +28,50 @@ def replay(
     *,
     every: bool,
     state: str | None,
-    task: str,
+    filters: Filters,
     broker_url: str | None,
     as_json: bool,
 ) -> int:
-    """Replay these runs, or `every` one in a state and of a task; 1 when one of them could not be."""
+    """Replay these runs, or `every` one in a state that the filters name; 1 when one of them could not be."""
     if every and (run_ids or state is None):
         raise CallError("--all goes with --state, and without ids")
-    if not every and (state or task or not run_ids):
+    if not every and (state or filters != Filters() or not run_ids):
         raise CallError("name runs by their ids, or all in a state: --all --state dead")
     answers: list[dict[str, Any]] = []
 
-    async def replay_one(manager: TaskManager, run_id: str) -> None:
-        run = await manager.replay(run_id)
+    def tell(run_id: str, run: TaskRun[Any]) -> None:
         answers.append({"id": run_id, "run": run.summary()})
         if not as_json:
             show_line(run_id if run.id == run_id else f"{run_id} as {run.id}")
 
     async def decide() -> int:
         async with find_queue(target, broker_url=broker_url) as manager:
-            meant = run_ids if state is None else await _ids_in(manager, TaskState(state), task)
-            return await _each(manager, meant, replay_one)
+            if state is None:
+                return await _each(run_ids, manager.replay, tell)
+            return await _all(manager.replay_all(TaskState(state), **filters.words()), tell)
 
-    code = asyncio.run(decide())
-    if as_json:
-        show_json(answers)
-    return code
+    try:
+        return asyncio.run(decide())
+    finally:
+        if as_json:
+            show_json(answers)
 
 
-def discard(run_ids: Sequence[str], target: Named | None, *, broker_url: str | None) -> int:
-    """Discard runs; 1 when one of them could not be."""
+def discard(
+    run_ids: Sequence[str], target: Named | None, *, every: bool, filters: Filters, broker_url: str | None
+) -> int:
+    """Discard these runs, or `every` dead one that the filters name; 1 when one of them could not be."""
+    if every is bool(run_ids) or (filters != Filters() and not every):
+        raise CallError("name runs by their ids, or all dead ones by --all, with or without filters")
 
-    async def discard_one(manager: TaskManager, run_id: str) -> None:
-        await manager.discard(run_id)
+    def tell(run_id: str, _: object) -> None:
         show_line(run_id)
 
     async def decide() -> int:
         async with find_queue(target, broker_url=broker_url) as manager:
-            return await _each(manager, run_ids, discard_one)
+            if every:
+                return await _all(manager.discard_all(**filters.words()), tell)
+            return await _each(run_ids, manager.discard, tell)
 
     return asyncio.run(decide())
 
@@ -104,27 +116,37 @@ async def _set_paused(
     return 0
 
 
-async def _ids_in(manager: TaskManager, state: TaskState, task: str) -> list[str]:
-    """All of them, before one is decided about: a run that goes wrong again meanwhile is not meant."""
-    found: dict[str, None] = {}
-    offset = 0
-    while page := await manager.list_runs(state, task=task, limit=PAGE, offset=offset):
-        offset += len(page)
-        found.update((run.id, None) for run in page)
-    return list(found)
-
-
 async def _each(
-    manager: TaskManager, run_ids: Sequence[str], decide: Callable[[TaskManager, str], Awaitable[None]]
+    run_ids: Sequence[str], decide: Callable[[str], Awaitable[T]], tell: Callable[[str, T], None]
 ) -> int:
     """Decide one by one: a run that refuses stops no other, a broker that is away stops all."""
     code = 0
     for run_id in run_ids:
         try:
-            await decide(manager, run_id)
+            tell(run_id, await decide(run_id))
         except BrokerError:
             raise
         except FluidError as error:
             complain(str(error))
             code = 1
+    return code
+
+
+async def _all(decisions: AsyncGenerator[Decided], tell: Callable[[str, TaskRun[Any]], None]) -> int:
+    """Decide about many, and say how far it has come, most of all when it does not come to the end."""
+    code, told = 0, 0
+    try:
+        async with aclosing(decisions):
+            async for one in decisions:
+                if one.run is None:
+                    complain(str(one.error))
+                    code = 1
+                    continue
+                tell(one.id, one.run)
+                told += 1
+                if told % SAID_EVERY == 0 and not sys.stdout.isatty():
+                    note(f"{told:,} so far")
+    except (BrokerError, OSError, asyncio.CancelledError):
+        complain(f"stopped after {told:,}: the same command goes on with the rest")
+        raise
     return code

@@ -13,7 +13,6 @@ from fluid.cli.arguments import (
     ForReason,
     OfTask,
     RunId,
-    RunIds,
     Since,
     SomeRunIds,
     State,
@@ -30,7 +29,9 @@ def ls(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most to list.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, metavar="N", help="How many to leave out first.")] = 0,
+    after: Annotated[
+        str, typer.Option("--after", metavar="WORD", help="Go on where the page before ended, as it said.")
+    ] = "",
     target: TargetOption = None,
     broker_url: BrokerUrl = None,
     as_json: AsJson = False,
@@ -46,7 +47,7 @@ def ls(
         target,
         asking.Filters(task, reason, since, until),
         limit=limit,
-        offset=offset,
+        after=after,
         broker_url=broker_url,
         as_json=as_json,
     )
@@ -64,36 +65,52 @@ def show(
 def replay(
     run_ids: SomeRunIds = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All that --state and --task name, instead of ids.")
+        bool, typer.Option("--all", help="All that --state and the filters name, instead of ids.")
     ] = False,
     state: Annotated[Literal["dead", "failure"] | None, typer.Option(help="With --all.")] = None,
-    task: Annotated[str, typer.Option(metavar="TASK", help="With --all.")] = "",
+    task: OfTask = "",
+    reason: ForReason = "",
+    since: Since = None,
+    until: Until = None,
     target: TargetOption = None,
     broker_url: BrokerUrl = None,
     as_json: AsJson = False,
 ) -> int:
     """Give runs another chance.
 
-    A dead one is ready again; of a failed one, a new run is queued.
+    A dead one is ready again; of a failed one, a new run is queued. --all leaves out failed ones that were
+    replayed before, so that it can be called again when it was stopped.
     """
-    from fluid.cli import deciding
+    from fluid.cli import asking, deciding
 
     return deciding.replay(
         run_ids or [],
         target,
         every=every,
         state=state,
-        task=task,
+        filters=asking.Filters(task, reason, since, until),
         broker_url=broker_url,
         as_json=as_json,
     )
 
 
-def discard(run_ids: RunIds, target: TargetOption = None, broker_url: BrokerUrl = None) -> int:
+def discard(
+    run_ids: SomeRunIds = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All dead runs that the filters name, instead of ids.")
+    ] = False,
+    task: OfTask = "",
+    reason: ForReason = "",
+    since: Since = None,
+    until: Until = None,
+    target: TargetOption = None,
+    broker_url: BrokerUrl = None,
+) -> int:
     """End dead runs as aborted."""
-    from fluid.cli import deciding
+    from fluid.cli import asking, deciding
 
-    return deciding.discard(run_ids, target, broker_url=broker_url)
+    filters = asking.Filters(task, reason, since, until)
+    return deciding.discard(run_ids or [], target, every=every, filters=filters, broker_url=broker_url)
 
 
 RUN_COMMANDS: Mapping[str, Callable[..., int]] = {

@@ -42,6 +42,7 @@ def show_evidence(kept: Mapping[str, Any], *, as_json: bool) -> None:
             "consumer": kept["consumer"],
             "lost by": ", ".join(kept["lost_by"]),
             "from run": kept["from_run_id"],
+            "replayed as": kept["replayed_as"],
             "root run": kept["root_run_id"] if kept["root_run_id"] != kept["id"] else "",
             "trace": kept["trace_id"],
             "headers": json_of.get("headers"),

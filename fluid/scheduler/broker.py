@@ -18,6 +18,7 @@ from fluid.scheduler.moves import (
     Claim,
     Fired,
     Limit,
+    Page,
     Refusal,
     Renewal,
     Rescued,
@@ -172,9 +173,7 @@ class TaskBroker(ABC):
         """Be connected, so that what is queued next leaves at once. Tried once; nothing is sent."""
 
     @abstractmethod
-    async def enqueue(
-        self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
-    ) -> Acceptance:
+    async def enqueue(self, runs: Sequence[Submission], *, deadline: float) -> Acceptance:
         """Into the queue, all in one move.
 
         `BrokerUnavailableError` has `sent` false when they did not leave, which is said at once; true when
@@ -269,9 +268,10 @@ class TaskBroker(ABC):
         since: float | None = None,
         until: float | None = None,
         limit: int = 50,
-        offset: int = 0,
-    ) -> list[RunRecord]:
+        after: str = "",
+    ) -> Page[RunRecord]:
         """Runs in these states, one after the other; of this task, there for this reason, if one is named.
+        `after` is what the page before said.
 
         Failed ones come newest first; others by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended otherwise are not
@@ -290,17 +290,28 @@ class TaskBroker(ABC):
     def hear_cancellations(self) -> None:
         """Be told at once, through `listeners.cancel`, of runs that shall be cancelled."""
 
-    @abstractmethod
     async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
-        """End a run `aborted`: `ended`, `asked` (its consumer was told), `over`, `elsewhere` or `unknown`.
+        """`cancel_many` for one."""
+        return (await self.cancel_many([run_id], only=only, reason=reason))[0]
+
+    @abstractmethod
+    async def cancel_many(
+        self, run_ids: Sequence[str], *, only: str = "", reason: str = "cancelled"
+    ) -> list[str]:
+        """End runs `aborted`; each is `ended`, `asked` (its consumer was told), `over`, `elsewhere` or
+        `unknown`.
 
         Of many who ask, one is told `ended`. `only` is `dead`, or `waiting` (not claimed yet): a run that is
         not so is left alone.
         """
 
-    @abstractmethod
     async def replay(self, run_id: str) -> str | Refusal:
-        """Make a dead run ready again: `replayed`, `elsewhere`, `unknown`, or why it was refused."""
+        """`replay_many` for one."""
+        return (await self.replay_many([run_id]))[0]
+
+    @abstractmethod
+    async def replay_many(self, run_ids: Sequence[str]) -> list[str | Refusal]:
+        """Make dead runs ready again; for each `replayed`, `elsewhere`, `unknown`, or why it was refused."""
 
     @abstractmethod
     async def hasten(self, run_ids: Sequence[str]) -> int:

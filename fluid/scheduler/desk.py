@@ -1,4 +1,4 @@
-"""What can be asked about runs, and done to them, once they are queued."""
+"""What can be asked about runs once they are queued, and of the queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import msgspec
 
 from fluid.clock import elapsed, from_milliseconds
 from fluid.errors import (
-    FluidError,
     ResultTimeoutError,
     RunAbortedError,
     RunDeadError,
@@ -25,7 +24,7 @@ from fluid.scheduler.events import EVENTS
 from fluid.scheduler.fleet import FleetEvent, fleet_events
 from fluid.scheduler.history import add_outcome, evidence, run_of_record
 from fluid.scheduler.host import Host
-from fluid.scheduler.moves import RunRecord
+from fluid.scheduler.moves import Page, RunRecord
 from fluid.scheduler.options import QueueOptions
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
@@ -39,7 +38,7 @@ _ENDED_BADLY = {
 
 
 class Desk(Host):
-    """Where runs are looked up, awaited, cancelled and discarded."""
+    """Where runs are looked up and awaited."""
 
     @abstractmethod
     async def queue_from(
@@ -51,6 +50,10 @@ class Desk(Host):
         params: Mapping[str, Any],
     ) -> TaskRun[Any]:
         """Queue a run that follows `parent`."""
+
+    @abstractmethod
+    async def cancel_run(self, run_id: str) -> bool:
+        """Ask that a run ends `aborted`; False when it had ended before."""
 
     async def get_run(self, run_id: str) -> TaskRun[Any]:
         """The run as the broker keeps it; `UnknownRunError` when it keeps nothing."""
@@ -68,26 +71,35 @@ class Desk(Host):
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int = 50,
-        offset: int = 0,
-    ) -> list[TaskRun[Any]]:
+        after: str = "",
+    ) -> Page[TaskRun[Any]]:
         """Runs in these states, one after the other; of this task, there for this reason, if one is named.
 
         Failed ones come newest first. Others come by priority, and then dead ones newest first, held ones by
         task and age, the rest in the order in which their turn comes. Runs that ended in success or aborted
         are not listed: ask for one by its id. `since` and `until` bound when a run failed or died, when it
-        is due, or else when it became ready. A page costs the same wherever it begins; but where a task or a
-        reason is named, and among queued and running runs, those before it are looked at, 500 in one go.
+        is due, or else when it became ready.
+
+        The list says `after` which run the next page comes: ask with that, unless it is empty. A run that
+        stays is in one page, whatever comes and goes meanwhile, and a page costs the same wherever it begins.
+        Those that are not wanted are looked at, up to 1,000 in one round trip.
+
+        Raises `CursorError`.
         """
-        records = await self._broker.list_runs(
+        records = await self._records(
+            *states, task=task, reason=reason, since=since, until=until, limit=limit, after=after
+        )
+        return Page([run_of_record(record, self) for record in records], records.after)
+
+    async def _records(
+        self, *states: TaskState, since: datetime | None, until: datetime | None, **how: Any
+    ) -> Page[RunRecord]:
+        return await self._broker.list_runs(
             *states,
-            task=task,
-            reason=reason,
             since=since.timestamp() * 1000 if since else None,
             until=until.timestamp() * 1000 if until else None,
-            limit=limit,
-            offset=offset,
+            **how,
         )
-        return [run_of_record(record, self) for record in records]
 
     def events(
         self,
@@ -137,39 +149,6 @@ class Desk(Host):
             self._announcer.announce(f"task_{what}", facts={"task": task})
         else:
             self._announcer.announce(f"queue_{what}")
-
-    async def discard(self, run_id: str) -> None:
-        """End a dead run `aborted`. Raises `UnknownRunError`, or `FluidError` when it is not dead."""
-        record = await self._record(run_id)
-        answered = await self._broker.cancel(run_id, only="dead", reason="discarded")
-        if answered != "ended":
-            now = await self._record(run_id)
-            raise FluidError(f"run {run_id} is {now.state}: only a dead run can be discarded")
-        self._announce_ended(record, "discarded")
-
-    async def cancel_run(self, run_id: str) -> bool:
-        """Ask that a run ends `aborted`; False when it had ended before."""
-        record = await self._record(run_id)
-        answered = await self._broker.cancel(run_id)
-        if answered == "ended":
-            self._announce_ended(record, "cancelled")
-        return answered in ("ended", "asked")
-
-    async def _make_way(self, run_id: str) -> bool:
-        """End a run that has not started, for another one; False when it has."""
-        record = await self._broker.get_run(run_id)
-        answered = await self._broker.cancel(run_id, only="waiting", reason="replaced")
-        if answered == "ended" and record is not None:
-            self._announce_ended(record, "replaced")
-        return answered in ("ended", "over", "unknown")
-
-    def _announce_ended(self, record: RunRecord, reason: str) -> None:
-        if record.state.is_done:
-            return
-        run = run_of_record(record, self)
-        run.state, run.reason = TaskState.aborted, reason
-        for name in ("end", "aborted"):
-            self._announcer.announce(name, run, reason=reason)
 
     async def _record(self, run_id: str) -> RunRecord:
         record = await self._broker.get_run(run_id)

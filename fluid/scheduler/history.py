@@ -94,6 +94,7 @@ def evidence(record: RunRecord, door: RunDoor | None) -> dict[str, Any]:
         "traceback": outcome.traceback,
         "consumer": record.owner or outcome.consumer,
         "lost_by": list(record.owners),
+        "replayed_as": record.replayed_as,
         "traceparent": outcome.traceparent,
         "trace_id": trace_id_in(outcome.traceparent or run.headers.get("traceparent", "")),
         "headers": mask(run.headers),

@@ -12,7 +12,7 @@ from typing import Any
 from fluid.clock import elapsed, from_milliseconds
 from fluid.errors import FluidError, RunDeadError, UniqueRunError
 from fluid.scheduler.being_queued import BeingQueued
-from fluid.scheduler.desk import Desk
+from fluid.scheduler.deciding import Deciding
 from fluid.scheduler.history import run_of_record
 from fluid.scheduler.interceptors import around_queueing, around_queueing_of_others
 from fluid.scheduler.local import execute_here
@@ -21,7 +21,7 @@ from fluid.scheduler.options import NO_OPTIONS, QueueOptions
 from fluid.scheduler.producing import MAX_RUNS, Producer, parts, refusal_of, stopped_at
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
-from fluid.scheduler.submitting import new_run, replay_of, submission_of
+from fluid.scheduler.submitting import new_run, submission_of
 from fluid.scheduler.sync_queue import Handed, SyncQueue
 from fluid.scheduler.task import Task
 from fluid.settings import TaskManagerConfig
@@ -29,7 +29,7 @@ from fluid.settings import TaskManagerConfig
 logger = logging.getLogger("fluid")
 
 
-class TaskManager(Desk):
+class TaskManager(Deciding):
     """Queues runs, and asks about them.
 
     Settings are keywords, or `FLUID_*` variables; see `TaskManagerConfig`. It reaches for the broker
@@ -215,7 +215,6 @@ class TaskManager(Desk):
         runs: Sequence[TaskRun[Any]],
         written: Sequence[Submission],
         *,
-        replayed: bool = False,
         lets_go: Callable[[str], Awaitable[bool]] | None = None,
     ) -> list[str]:
         """Queue these; for each one, the run that has its unique key, or an empty word.
@@ -228,7 +227,7 @@ class TaskManager(Desk):
                 self._announcer.announce("queue", run)
             try:
                 while True:
-                    call = self._producer.send(written, timeout=self._config.queue_timeout, replayed=replayed)
+                    call = self._producer.send(written, timeout=self._config.queue_timeout)
                     try:
                         answer = await self._producer.answer_to(call)
                         owner = _owner(answer.verdicts[0])
@@ -292,25 +291,6 @@ class TaskManager(Desk):
     def execute_sync(self, task: str | Task, **params: Any) -> TaskRun[Any]:
         """The same as `execute`, from code that has no event loop."""
         return asyncio.run(self.execute(task, **params))
-
-    async def replay(self, run_id: str) -> TaskRun[Any]:
-        """Give a run another chance: a dead one is ready again as itself, a failed one as a new run.
-
-        Raises `UnknownRunError`, `UniqueRunError`, or `FluidError` when it is neither dead nor failed.
-        """
-        record = await self._record(run_id)
-        if record.state is TaskState.failure:
-            run, submission = replay_of(record, self)
-            [owner] = await self._submit([run], [submission], replayed=True)
-            if owner:
-                raise UniqueRunError(run.name, owner)
-            return run
-        answered = await self._broker.replay(run_id)
-        if isinstance(answered, Refusal):
-            raise UniqueRunError(record.task, answered.run_id)
-        if answered != "replayed":
-            raise FluidError(f"run {run_id} is {record.state}: only a dead or a failed run can be replayed")
-        return await self.get_run(run_id)
 
     async def queue_from(
         self,

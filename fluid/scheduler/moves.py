@@ -7,11 +7,24 @@ one of for each run holds nothing but words and numbers, so the garbage collecto
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from fluid.scheduler.states import TaskPriority, TaskState
+
+T = TypeVar("T")
+
+
+class Page(list[T]):
+    """Some of many."""
+
+    def __init__(self, items: Iterable[T] = (), after: str = "") -> None:
+        super().__init__(items)
+        self.after = after
+        """What the next page is asked for with; empty when there are no more."""
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +44,10 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     unique: str = ""
     group: str = ""
     """Its concurrency key."""
+    replays: str = ""
+    """The failed run whose replay it is."""
+    once: bool = False
+    """It is not accepted when that has been replayed before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +65,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a run was not accepted: `already_queued` (its own id) or `unique` (its unique key)."""
+    """Why a run was not accepted: `already_queued` (its id, or a replay before it), `unique` (its key)."""
 
     reason: str
     run_id: str
@@ -239,6 +256,8 @@ class RunRecord:
     """The consumer that runs it."""
     lease_until: float | None = None
     progress: bytes = b""
+    replayed_as: str = ""
+    """Of a failed one: the run that was its last replay."""
 
 
 class Tick(enum.StrEnum):

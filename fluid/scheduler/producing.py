@@ -46,7 +46,6 @@ class Call:
 
     runs: Sequence[Submission]
     deadline: float
-    replayed: bool
     answer: asyncio.Future[Acceptance]
     """Done also when its caller has gone."""
     leaving: bool = False
@@ -101,12 +100,12 @@ class Producer:
         """Calls that no flush has taken up yet."""
         return len(self._waiting)
 
-    def send(self, runs: Sequence[Submission], *, timeout: float, replayed: bool = False) -> Call:
+    def send(self, runs: Sequence[Submission], *, timeout: float) -> Call:
         """Queue these together, with the next flush that has room, within `timeout` seconds."""
         if self._closed:
             raise FluidError("this manager is closed: nothing can be queued through it any more")
         loop = asyncio.get_running_loop()
-        call = Call(runs, elapsed() + timeout, replayed, loop.create_future())
+        call = Call(runs, elapsed() + timeout, loop.create_future())
         self._waiting.append(call)
         if self._flushing is None or self._flushing.done() or self._flushing.get_loop() is not loop:
             # a context of its own, for it also works for others than the run that happens to start it
@@ -170,7 +169,7 @@ class Producer:
             if not call.answer.done():
                 runs += len(call.runs)
                 size += call.size
-                if calls and (runs > MAX_RUNS or size > MAX_BYTES or call.replayed is not calls[0].replayed):
+                if calls and (runs > MAX_RUNS or size > MAX_BYTES):
                     break
                 call.leaving = True
                 calls.append(call)
@@ -184,7 +183,6 @@ class Producer:
         accepted = await self._broker.enqueue(
             [run for call in calls for run in call.runs],
             deadline=max(call.deadline for call in calls),
-            replayed=calls[0].replayed,
         )
         start = 0
         for call in calls:

@@ -68,8 +68,11 @@ def _unique_key(task: str, unique: UniqueKey, params: Any) -> str:
         raise InvalidParamsError(task, f"its `unique` function raised {error!r}") from error
 
 
-def replay_of(record: RunRecord, door: RunDoor) -> tuple[TaskRun[Any], Submission]:
-    """A new run with the message and the keys of one that failed, which it follows."""
+def replay_of(record: RunRecord, door: RunDoor, *, once: bool = False) -> tuple[TaskRun[Any], Submission]:
+    """A new run with the message and the keys of one that failed, which it follows.
+
+    With `once` it will not be accepted when there has been another one.
+    """
     try:
         message = decode_message(record.message)
     except UnreadableMessageError as error:
@@ -87,4 +90,6 @@ def replay_of(record: RunRecord, door: RunDoor) -> tuple[TaskRun[Any], Submissio
         deliveries=record.deliveries,
         unique=record.unique,
         group=record.group,
+        replays=record.id,
+        once=once,
     )

@@ -15,12 +15,17 @@ BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 def write_into(page: Path, results: Results) -> None:
     """Put the tables where the page has its marks."""
+    put(page, BEGIN, END, tables(results))
+
+
+def put(page: Path, begin: str, end: str, tables: str) -> None:
+    """Put tables between two marks of the page, in the place of those that are there."""
     text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{page} has no {BEGIN} ... {END}, so the tables cannot be put there")
-    page.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n{END}{after}", encoding="utf-8")
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{page} has no {begin} ... {end}, so the tables cannot be put there")
+    page.write_text(f"{before}{begin}\n\n{tables}\n{end}{after}", encoding="utf-8")
 
 
 def tables(results: Results) -> str:
@@ -48,7 +53,7 @@ def _about(results: Results) -> str:
 
 def _targets(results: Results) -> str:
     rows = [(one.what, one.target, one.measured, one.verdict) for one in verdicts(results)]
-    return "### Targets\n\n" + _table(("what", "target", "measured", ""), rows)
+    return "### Targets\n\n" + table(("what", "target", "measured", ""), rows)
 
 
 def _peers(results: Results) -> str:
@@ -75,7 +80,7 @@ def _peers(results: Results) -> str:
         )
         for row in _measured(results.rows)
     ]
-    return "### Beside each other: median (least to most)\n\n" + _table(head, lines)
+    return "### Beside each other: median (least to most)\n\n" + table(head, lines)
 
 
 def _peers_more(results: Results) -> str:
@@ -100,7 +105,7 @@ def _peers_more(results: Results) -> str:
         )
         for row in _measured(results.rows)
     ]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _remarks(results: Results) -> str:
@@ -122,7 +127,7 @@ def _costs(results: Results) -> str:
     ]
     return (
         "### What watching costs\n\n"
-        + _table(("on", "worker CPU, us a run", "more than the row above", "drain, runs/s"), lines)
+        + table(("on", "worker CPU, us a run", "more than the row above", "drain, runs/s"), lines)
         + f"\nTelling the events of a run to one sync handler each takes {results.events:.1f} us.\n"
     )
 
@@ -145,17 +150,17 @@ def _scaling(results: Results) -> str:
         for row in results.scaling
     ]
     head = ("processes", "drain, runs/s", "server CPU, s per 1,000", "other load")
-    return "### Several processes\n\n" + _table(head, lines)
+    return "### Several processes\n\n" + table(head, lines)
 
 
 def _backlog(results: Results) -> str:
     lines = [(row.name, _shown(row, "drain_rate", ",.0f")) for row in results.backlog]
-    return "### Backlog\n\n" + _table(("", "drain, runs/s"), lines)
+    return "### Backlog\n\n" + table(("", "drain, runs/s"), lines)
 
 
 def _memory(results: Results) -> str:
     lines = [(runs, f"{size:.1f}") for runs, size in results.memory.items()]
-    return "### Memory of a consumer\n\n" + _table(("after so many runs", "MiB"), lines)
+    return "### Memory of a consumer\n\n" + table(("after so many runs", "MiB"), lines)
 
 
 def _measured(rows: Iterable[Row]) -> list[Row]:
@@ -172,6 +177,7 @@ def _shown(row: Row, figure: str, form: str, *, times: float = 1, spread: bool =
     return f"{half} ({least} to {most})" if spread else half
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """In Markdown."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

@@ -82,6 +82,7 @@ FLOORS = (
     "fluid.scheduler.fleet",
     "fluid.scheduler.host",
     "fluid.scheduler.desk",
+    "fluid.scheduler.deciding",
     "fluid.scheduler.manager",
     "fluid.scheduler.flows",
     "fluid.scheduler.settling",

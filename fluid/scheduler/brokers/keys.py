@@ -7,10 +7,10 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:bell                      list of at most one token: something can be claimed
     {q}:books                     hash of totals: accepted, success, failure, aborted, replayed
     {q}:leases                    zset of tokens by expiry; a token is `<stream code>/<entry id>`
-    {q}:scheduled:<priority>      zset of run ids by due time
+    {q}:scheduled:<priority>      zset, all scores 0, of `<due time>\\0<task>\\0<reason>\\0<run id>`
+    {q}:dead:<priority>           the same of dead runs, by when they died
+    {q}:failed                    the same of failed runs, bounded in number
     {q}:held:<priority>           zset, all scores 0, of `<task>\\0<why>\\0<since>\\0<run id>`
-    {q}:dead:<priority>           zset of run ids by time
-    {q}:failed                    zset of failed run ids by time, bounded in number
     {q}:limits                    hash of task -> places, starts in a period, the period
     {q}:paused                    set of tasks whose runs are held
     {q}:running:<task>[:<key>]    set of run ids that have one of the places of a limit
@@ -27,7 +27,8 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:upkeep                    hash of job -> when it was last done, and its answer
     {q}:notes                     hash of small values that the fleet agrees on: version, expiry, value
     {q}:run:<id>                  hash, the record of one run: where it is (`at`), its entry, its
-                                  fields while it is in no stream, its outcome; expires when final
+                                  fields while it is in no stream, under what it is `listed`, its
+                                  outcome; expires when final
     {q}:done                      pub/sub channel of run ids that ended while somebody waited
     {q}:events                    stream of what processes told, capped; an id is `<instant>-<how many ever>`
     {q}:told:<teller>             string, the number of the last event that a process told; expires

@@ -108,17 +108,19 @@ def read_fields(flat: Flat, state: TaskState) -> RunRecord:
 
 def read_shown(run_id: str, answer: Sequence[Any]) -> RunRecord | None:
     """The answer of `show`; None when nothing is kept."""
-    _, kept, entry, lease_until, owner = answer
+    kept, entry, lease_until, owner = answer
+    return _shown([b"id", run_id.encode(), *kept], entry, lease_until, owner) if kept else None
+
+
+def _shown(kept: Flat, entry: Flat, lease_until: float, owner: bytes) -> RunRecord:
     record = _pairs(kept)
-    if not record:
-        return None
     at = record.get(b"at", b"").decode()
     leased = lease_until >= 0
     if at in STREAM_CODES:
         state = TaskState.running if leased else TaskState.queued
     else:
         state = TaskState(at)
-    run = _record({b"id": run_id.encode(), **record, **_pairs(entry)}, state)
+    run = _record(record | _pairs(entry), state)
     run.owner = owner.decode()
     run.lease_until = lease_until if leased else None
     return run
@@ -144,6 +146,7 @@ def _record(fields: dict[bytes, bytes], state: TaskState) -> RunRecord:
         outcome=fields.get(b"outcome", b""),
         owners=tuple(fields.get(b"owners", b"").decode().split()),
         progress=fields.get(b"progress", b""),
+        replayed_as=fields.get(b"replayed_as", b"").decode(),
     )
 
 
@@ -221,6 +224,13 @@ def read_consumers(now: Flat, seen: Flat, about: Flat) -> list[ConsumerInfo]:
     return found
 
 
+def replays_word(runs: Sequence[Submission]) -> bytes:
+    """Which of these runs are replays, as an argument of `enqueue`."""
+    if not any(run.replays for run in runs):
+        return b""
+    return msgspec.json.encode([(run.replays and (run.replays, run.once)) or False for run in runs])
+
+
 def submission_words(run: Submission) -> tuple[bytes | str | int, ...]:
     """A run, as the arguments of `enqueue`."""
     if run.at is not None:
@@ -262,10 +272,15 @@ def read_fired(answer: Sequence[Any]) -> Fired:
     return Fired(now, Tick(what.decode()), float(last), refusal)
 
 
-def read_replayed(answer: Sequence[Any]) -> str | Refusal:
-    """The answer of `replay`."""
-    _, what, *owner = answer
-    return Refusal("unique", owner[0].decode()) if owner else str(what.decode())
+def read_replayed(word: bytes | Sequence[bytes]) -> str | Refusal:
+    """What `replay` answers for one run."""
+    return word.decode() if isinstance(word, bytes) else Refusal("unique", word[0].decode())
+
+
+def read_listed(answer: Sequence[Any]) -> tuple[bytes, list[tuple[bytes, RunRecord]]]:
+    """The answer of `list`: up to where it has looked, and each run with where it is in its list."""
+    upto, *found = answer
+    return upto, [(at, _shown(kept, entry, until, owner)) for at, kept, entry, until, owner in found]
 
 
 def read_verdict(run_id: str, word: int | bytes) -> Refusal | None:

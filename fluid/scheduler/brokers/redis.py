@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fluid.clock import elapsed
@@ -32,6 +32,7 @@ from fluid.scheduler.brokers.records import (
     read_snapshot,
     read_tidied,
     read_verdict,
+    replays_word,
     settlement_words,
     submission_words,
 )
@@ -43,6 +44,7 @@ from fluid.scheduler.moves import (
     Claim,
     Fired,
     Limit,
+    Page,
     Refusal,
     Rescued,
     RunRecord,
@@ -65,6 +67,9 @@ WAIT_FOR_TELL = 24 * 3600.0
 
 RESCUED_AT_ONCE = 200
 RECHECK_SECONDS = 5.0
+
+DECIDED_AT_ONCE = 100
+"""The most runs that one script call cancels, replays or hastens."""
 
 
 class RedisBroker(TaskBroker):
@@ -94,7 +99,7 @@ class RedisBroker(TaskBroker):
         self.notes = Notebook(self._keys, self._calls)
         self._limits: list[Word] = []
         self._inspection = Inspection(self._calls.command)
-        self._listing = Listing(self._keys, self._calls, self.get_run)
+        self._listing = Listing(self._calls)
         self._ends = EndListener(self._link.connecting, self._keys["done"], self.listeners)
 
     @property
@@ -137,15 +142,13 @@ class RedisBroker(TaskBroker):
     async def reach(self) -> None:
         await self._link.reach(scripts.ENQUEUE.name, self._queueing)
 
-    async def enqueue(
-        self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
-    ) -> Acceptance:
+    async def enqueue(self, runs: Sequence[Submission], *, deadline: float) -> Acceptance:
         verdicts: list[Refusal | None] = []
         scheduled: list[bool] = []
         now = 0.0
         for start in range(0, len(runs), MAX_BATCH):
             batch = runs[start : start + MAX_BATCH]
-            words: list[Word] = [int(replayed)]
+            words: list[Word] = [replays_word(batch)]
             for run in batch:
                 words += submission_words(run)
             try:
@@ -279,10 +282,9 @@ class RedisBroker(TaskBroker):
         since: float | None = None,
         until: float | None = None,
         limit: int = 50,
-        offset: int = 0,
-    ) -> list[RunRecord]:
-        wanted = [Wanted(state, task, reason, since, until) for state in states]
-        return await self._listing.page(wanted, limit=limit, offset=offset)
+        after: str = "",
+    ) -> Page[RunRecord]:
+        return await self._listing.page(states, Wanted(task, reason, since, until), limit=limit, after=after)
 
     async def wait_end(self, run_id: str, deadline: float | None) -> RunRecord | None:
         with self._ends.expect(run_id) as told, contextlib.suppress(TimeoutError):
@@ -304,17 +306,26 @@ class RedisBroker(TaskBroker):
     def hear_cancellations(self) -> None:
         self._ends.start()
 
-    async def cancel(self, run_id: str, *, only: str = "", reason: str = "cancelled") -> str:
-        arguments = (run_id, new_nonce(), only, reason, milliseconds(self._result_ttl))
-        answer = await self._calls.ask(scripts.CANCEL, arguments)
-        return str(answer[1].decode())
+    async def cancel_many(
+        self, run_ids: Sequence[str], *, only: str = "", reason: str = "cancelled"
+    ) -> list[str]:
+        how = (new_nonce(), only, reason, milliseconds(self._result_ttl))
+        return [
+            word.decode()
+            for batch in _batches(run_ids, DECIDED_AT_ONCE)
+            for word in await self._calls.ask(scripts.CANCEL, (*how, *batch))
+        ]
 
-    async def replay(self, run_id: str) -> str | Refusal:
-        return read_replayed(await self._calls.ask(scripts.REPLAY, (run_id, new_nonce())))
+    async def replay_many(self, run_ids: Sequence[str]) -> list[str | Refusal]:
+        return [
+            read_replayed(word)
+            for batch in _batches(run_ids, DECIDED_AT_ONCE)
+            for word in await self._calls.ask(scripts.REPLAY, (new_nonce(), *batch))
+        ]
 
     async def hasten(self, run_ids: Sequence[str]) -> int:
-        batches = (run_ids[start : start + MAX_BATCH] for start in range(0, len(run_ids), MAX_BATCH))
-        return sum([await self._calls.ask(scripts.HASTEN, list(batch)) for batch in batches])
+        batches = _batches(run_ids, DECIDED_AT_ONCE)
+        return sum([await self._calls.ask(scripts.HASTEN, batch) for batch in batches])
 
     async def report_progress(self, run_id: str, report: bytes) -> None:
         await self._calls.ask(scripts.PROGRESS, (run_id, report))
@@ -332,3 +343,7 @@ class RedisBroker(TaskBroker):
         return {
             task.decode(): float(line.split()[1]) for task, line in zip(kept[::2], kept[1::2], strict=True)
         }
+
+
+def _batches(run_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (run_ids[start : start + size] for start in range(0, len(run_ids), size))

@@ -92,7 +92,7 @@ OPEN = Script("open", ("STREAMS",))
 ENQUEUE = Script(
     "enqueue",
     (*_ENQUEUE_TO, "unique", "flush", "run"),
-    ("producer", "nonce", "again", "keep", "replayed"),
+    ("producer", "nonce", "again", "keep", "replays"),
     ("id", "task", "priority", "version", "deliveries", "unique", "group", "due", "message"),
     flags=WHEN_ROOM,
 )
@@ -205,7 +205,8 @@ CANCEL = Script(
         "done",
         "run",
     ),
-    ("id", "nonce", "only", "reason", "ttl"),
+    ("nonce", "only", "reason", "ttl"),
+    ("id",),
 )
 LIMIT = Script(
     "limit",
@@ -213,11 +214,16 @@ LIMIT = Script(
     (),
     ("task", "most", "count", "period"),
 )
-REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("id", "nonce"))
+REPLAY = Script("replay", ("STREAMS", "DEAD", "bell", "books", "unique", "run"), ("nonce",), ("id",))
 HASTEN = Script("hasten", ("SCHEDULED", "bell", "run"), (), ("id",))
 PAUSE = Script("pause", ("bell", "claims"), ("on",))
 PAUSE_TASK = Script("pause_task", (*_LET_GO_TO, "HELD", "bell", "paused", "run"), ("task", "on"))
-PEEK = Script("peek", ("run",), (), ("id",), flags=ONLY_READS)
+LIST = Script(
+    "list",
+    ("STREAMS", "SCHEDULED", "HELD", "DEAD", "leases", "failed", "run"),
+    ("name", "state", "first", "last", "task", "reason", "since", "till", "looks", "most"),
+    flags=ONLY_READS,
+)
 PROGRESS = Script("progress", ("run",), ("id", "report"))
 STOP_CLAIMING = Script("stop_claiming", ("claims",), ("consumer",))
 TELL = Script("tell", ("events", "told"), ("teller", "keep", "first"), ("event",))
@@ -248,7 +254,7 @@ SCRIPTS = (
     HASTEN,
     PAUSE,
     PAUSE_TASK,
-    PEEK,
+    LIST,
     PROGRESS,
     STOP_CLAIMING,
     TELL,

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from datetime import datetime, timedelta
+
+import pytest
+
+from fluid.cli import run_for
+from fluid.cli.arguments import read_moment
+from fluid.clock import now
 from fluid.scheduler import TaskConsumer, TaskManager, TaskPriority
 from tests.fluid.cli import shop
 from tests.fluid.cli.calling import SHOP, call
@@ -63,25 +72,34 @@ async def test_runs_are_listed_by_state_and_task_and_in_pages(queue: OwnQueue) -
     assert len(everything) == 4
     added = (await call("runs", "ls", "--state", "queued", "--task", "add", "--json")).json
     assert [one["id"] for one in added] == [run.id for run in runs]
-    page = await call("runs", "ls", "--task", "add", "--limit", "1", "--offset", "1")
+    page = await call("runs", "ls", "--task", "add", "--limit", "1")
     assert page.lines[0].split() == ["id", "task", "state", "reason", "queued", "error"]
-    assert [line.split()[:3] for line in page.lines[1:]] == [[runs[1].id, "add", "queued"]]
-    last = await call("runs", "ls", "--task", "add", "--limit", "1", "--offset", "2")
-    assert last.lines[1].split()[0] == runs[2].id
+    assert [line.split()[:3] for line in page.lines[1:]] == [[runs[0].id, "add", "queued"]]
     assert (await call("runs", "ls", "--state", "dead", "--json")).json == []
 
 
-async def test_an_offset_goes_on_from_one_state_to_the_next(queue: OwnQueue) -> None:
+async def test_a_page_says_how_to_go_on_and_goes_on_from_one_state_to_the_next(
+    queue: OwnQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with TaskConsumer(broker_url=queue.url) as consumer:
         failed = await consumer.queue_and_wait(shop.charge, timeout=20, amount=-1)
     async with TaskManager(broker_url=queue.url) as manager:
         runs = await manager.queue_many(shop.add, [{"a": n, "b": n} for n in range(2)])
-    listed = [
-        [one["id"] for one in (await call("runs", "ls", "--json", "--offset", str(offset))).json]
-        for offset in range(4)
-    ]
-    everything = [failed.id, *(run.id for run in runs)]
-    assert listed == [everything[offset:] for offset in range(4)]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    listed = []
+    after: tuple[str, ...] = ()
+    for _ in range(3):
+        assert (
+            await asyncio.to_thread(
+                run_for, TaskManager(), args=["runs", "ls", "--limit", "1", *after], standalone=False
+            )
+            == 0
+        )
+        told = capsys.readouterr()
+        listed.append(told.out.splitlines()[1].split()[0])
+        after = tuple(told.err.removeprefix("there are more: ").split())
+    assert listed == [failed.id, *(run.id for run in runs)]
+    assert after == ()
 
 
 async def test_runs_are_listed_by_reason_and_time(queue: OwnQueue) -> None:
@@ -95,12 +113,50 @@ async def test_runs_are_listed_by_reason_and_time(queue: OwnQueue) -> None:
             ("--since", "2020-01-31", "--until", "2999-12-31T23:59:59"),
             ("--since", "2999-12-31"),
             ("--until", "2020-01-31 08:30:00"),
+            ("--since", "1h"),
+            ("--until", "7d"),
         )
     }
-    assert list(listed.values()) == [[run.id], [], [run.id], [], []]
-    wrong = await call("runs", "ls", "--since", "yesterday")
+    assert list(listed.values()) == [[run.id], [], [run.id], [], [], [run.id], []]
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-13-01", "5 h", "99999999999999d", ""])
+async def test_a_time_that_is_none_is_refused_with_one_that_is(time: str) -> None:
+    wrong = await call("runs", "ls", "--since", time)
     assert (wrong.code, wrong.out) == (2, "")
-    assert "yesterday" in wrong.err
+    assert f"{time!r} is no time: write 2026-01-31 or" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-31T08:30Z", "2026-01-31T08:30:00+00:00"),
+        ("2026-01-31T08:30:00+02:00", "2026-01-31T06:30:00+00:00"),
+    ],
+)
+def test_a_time_may_have_a_zone(text: str, expected: str) -> None:
+    assert read_moment(text) == datetime.fromisoformat(expected)
+
+
+def test_an_age_is_so_long_ago() -> None:
+    ages = {"90s": 90, "15min": 900, "6h": 21_600, "7d": 604_800}
+    before = now()
+    instants = {age: read_moment(age) for age in ages}
+    after = now()
+    for age, seconds in ages.items():
+        assert before <= instants[age] + timedelta(seconds=seconds) <= after
+
+
+async def test_times_that_leave_no_room_are_refused(queue: OwnQueue) -> None:
+    wrong = await call("runs", "ls", "--since", "1h", "--until", "2h")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err == "Error: --since is later than --until, so no run can be meant\n"
+
+
+async def test_a_page_after_something_else_is_an_error_in_a_line(queue: OwnQueue) -> None:
+    wrong = await call("runs", "ls", "--after", "nonsense")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert wrong.err.startswith("Error: no list of these states has a page after 'nonsense': ")
 
 
 async def test_all_that_is_kept_of_a_run_is_shown(queue: OwnQueue) -> None:

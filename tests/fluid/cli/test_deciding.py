@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import dataclass
 
 import pytest
 
-from fluid.cli import deciding
-from fluid.errors import RunDeadError
+from fluid.cli import deciding, run_for
+from fluid.cli.showing import show_line
+from fluid.errors import BrokerUnavailableError, RunDeadError
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
+from fluid.scheduler import deciding as room
 from tests.fluid.cli import shop
 from tests.fluid.cli.calling import call
 from tests.support.queues import OwnQueue
@@ -102,24 +105,54 @@ async def test_all_runs_of_a_state_and_task_are_replayed(queue: OwnQueue) -> Non
     assert {one["run"]["from_run_id"] for one in both.json} == set(run_ids)
 
 
-async def test_all_means_all_however_many_are_looked_up_in_one_go(
+async def test_who_stops_on_the_way_is_told_how_to_go_on(
     queue: OwnQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_ids = await make_failed(queue, 5)
-    monkeypatch.setattr(deciding, "PAGE", 2)
-    code = await asyncio.to_thread(
-        deciding.replay,
-        [],
-        None,
-        every=True,
-        state="failure",
-        task="charge",
-        broker_url=queue.url,
-        as_json=True,
-    )
-    answers = json.loads(capsys.readouterr().out)
-    assert code == 0
-    assert sorted(one["id"] for one in answers) == sorted(run_ids)
+    run_ids = await make_failed(queue, 3)
+    monkeypatch.setattr(room, "DECIDED_AT_ONCE", 1)
+
+    def lose_broker(line: str) -> None:
+        monkeypatch.setattr(deciding, "show_line", show_line)
+        raise BrokerUnavailableError("it is away")
+
+    arguments = ["runs", "replay", "--all", "--state", "failure"]
+    monkeypatch.setattr(deciding, "show_line", lose_broker)
+    assert await asyncio.to_thread(run_for, TaskManager(), args=arguments, standalone=False) == 1
+    told = capsys.readouterr()
+    lines = ["Error: stopped after 0: the same command goes on with the rest", "Error: it is away"]
+    assert told.err.splitlines() == lines
+    assert await asyncio.to_thread(run_for, TaskManager(), args=arguments, standalone=False) == 0
+    rest = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(rest) == 2
+    assert set(rest) < set(run_ids)
+
+
+async def test_how_far_it_has_come_is_said_where_nobody_sees_the_runs(
+    queue: OwnQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await make_failed(queue, 3)
+    monkeypatch.setattr(deciding, "SAID_EVERY", 2)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    arguments = ["runs", "replay", "--all", "--state", "failure", "--json"]
+    assert await asyncio.to_thread(run_for, TaskManager(), args=arguments, standalone=False) == 0
+    told = capsys.readouterr()
+    assert told.err == "2 so far\n"
+    assert len(json.loads(told.out)) == 3
+
+
+async def test_all_dead_runs_that_are_meant_are_discarded(queue: OwnQueue) -> None:
+    run_id = await make_dead(queue)
+    none = await call("runs", "discard", "--all", "--task", "add")
+    assert (none.code, none.out) == (0, "")
+    every = await call("runs", "discard", "--all", "--task", "weigh", "--reason", "invalid_params")
+    assert (every.code, every.out) == (0, f"{run_id}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "id"], ["--task", "add"], ["--task", "add", "id"]])
+async def test_discard_wants_to_know_which_runs_are_meant(arguments: list[str]) -> None:
+    answer = await call("runs", "discard", *arguments)
+    assert answer.code == 2
+    assert answer.err.startswith("Error: ")
 
 
 async def test_a_dead_run_is_replayed_as_itself_and_discarded_for_good(queue: OwnQueue) -> None:

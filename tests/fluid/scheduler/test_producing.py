@@ -33,7 +33,6 @@ class Counter:
 
     def __init__(self) -> None:
         self.flushes: list[list[str]] = []
-        self.replayed: list[bool] = []
         self.deadlines: list[float] = []
         self.near = asyncio.Event()
         self.near.set()
@@ -46,11 +45,8 @@ class Counter:
     async def reach(self) -> None:
         await self.near.wait()
 
-    async def enqueue(
-        self, runs: Sequence[Submission], *, deadline: float, replayed: bool = False
-    ) -> Acceptance:
+    async def enqueue(self, runs: Sequence[Submission], *, deadline: float) -> Acceptance:
         self.flushes.append([run.id for run in runs])
-        self.replayed.append(replayed)
         self.deadlines.append(deadline)
         self.watch.changed()
         await self.open.wait()
@@ -129,12 +125,6 @@ async def test_a_flush_is_bounded_in_bytes(producer: Producer, counter: Counter)
         )
     )
     assert counter.flushes == [["a"], ["b"], ["c"]]
-
-
-async def test_replays_go_by_themselves(producer: Producer, counter: Counter) -> None:
-    await asyncio.gather(submit(producer, "a"), submit(producer, "b", replayed=True), submit(producer, "c"))
-    assert counter.flushes == [["a"], ["b"], ["c"]]
-    assert counter.replayed == [False, True, False]
 
 
 async def test_a_flush_has_until_the_last_deadline_of_its_callers(

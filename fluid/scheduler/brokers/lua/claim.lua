@@ -81,7 +81,7 @@ local function may_start(code, entry, fields)
       -- a place that it was given is kept for it meanwhile
       m.paced = '1'
       move_aside(code, entry, m, 'rate')
-      schedule(m, turn)
+      schedule(m, turn, '')
       return false
     end
   end
@@ -123,18 +123,18 @@ local function promote()
   local next_due = -1
   for _, letter in ipairs(LETTERS) do
     local waiting = K['scheduled_' .. letter]
-    local head = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
-    if head[2] and tonumber(head[2]) <= now then
-      local due = call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, 100)
-      for _, id in ipairs(due) do
-        local m = take(id)
+    local head = call('ZRANGE', waiting, 0, 0)[1]
+    if head and instant_in(head) <= now then
+      local due = call('ZRANGEBYLEX', waiting, '-', '(' .. in_time(now + 1), 'LIMIT', 0, 100)
+      for _, member in ipairs(due) do
+        local m = take(id_in(member))
         if m then put_back(m, 'r') end
       end
       call('ZREM', waiting, unpack(due))
-      head = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+      head = call('ZRANGE', waiting, 0, 0)[1]
     end
-    if head[2] then
-      local left = math.max(0, tonumber(head[2]) - now)
+    if head then
+      local left = math.max(0, instant_in(head) - now)
       if next_due < 0 or left < next_due then next_due = left end
     end
   end
@@ -189,7 +189,7 @@ local function release(letter, task)
   local moved = 0
   for _, member in ipairs(found) do
     call('ZREM', held, member)
-    local m = take(string.match(member, '([^%z]+)$'))
+    local m = take(id_in(member))
     if m and tonumber(m.losses) >= 2 then
       put_back(m, 'b')
     elseif m then

@@ -11,8 +11,9 @@ for i = REST + 1, #ARGV do
   local m = run_of(call('HGETALL', record))
   if m.at == 'scheduled' then
     count = count + 1
-    if tonumber(call('ZSCORE', K['scheduled_' .. m.priority], m.id)) > now then
-      call('ZADD', K['scheduled_' .. m.priority], now, m.id)
+    if instant_in(m.listed) > now then
+      call('ZREM', K['scheduled_' .. m.priority], m.listed)
+      list('scheduled_' .. m.priority, m, now, string.match(m.listed, '([^%z]*)%z[^%z]*$'))
       call('HSET', record, 'ready', now)
     end
   end

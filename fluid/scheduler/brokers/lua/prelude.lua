@@ -85,13 +85,33 @@ local function keep(m, at)
   call('HSET', K.run .. m.id, 'at', at, unpack(flat(m)))
 end
 
+-- Failed, dead and scheduled runs are listed by time, with what they are looked for by, so that those that are
+-- not meant need not be opened. All scores are 0: members are in order by themselves.
+local function in_time(instant) return string.format('%015d', math.min(instant, 999999999999999)) end
+
+local function listed(m, instant, reason)
+  return in_time(instant) .. '\0' .. m.task .. '\0' .. reason .. '\0' .. m.id
+end
+
+local function instant_in(member) return tonumber(string.sub(member, 1, 15)) end
+
+local function id_in(member) return string.match(member, '[^%z]+$') end
+
+-- Into a list; the record says under what it is there.
+local function list(name, m, instant, reason)
+  local member = listed(m, instant, reason)
+  call('HSET', K.run .. m.id, 'listed', member)
+  call('ZADD', K[name], 0, member)
+  return member
+end
+
 -- Out of the record, to be put into a stream; nil when the record has gone.
 local function take(id)
   local m = run_of(call('HGETALL', K.run .. id))
   if not m.id then return nil end
   if m.why then call('HDEL', K.run .. id, 'why', 'since', 'reason') end
   call('HDEL', K.run .. id, unpack(FIELDS))
-  call('HDEL', K.run .. id, 'priority', 'version', 'failures', 'losses', 'ready', unpack(SELDOM))
+  call('HDEL', K.run .. id, 'priority', 'version', 'failures', 'losses', 'ready', 'listed', unpack(SELDOM))
   return m
 end
 
@@ -102,11 +122,10 @@ end
 
 -- Due later: the wait is kept here, never in a process. Rings when it became the earliest, so that
 -- a waiting consumer learns of it.
-local function schedule(m, due)
+local function schedule(m, due, reason)
   keep(m, 'scheduled')
-  local waiting = K['scheduled_' .. m.priority]
-  call('ZADD', waiting, due, m.id)
-  if call('ZRANGE', waiting, 0, 0)[1] == m.id then ring() end
+  local member = list('scheduled_' .. m.priority, m, due, reason)
+  if call('ZRANGE', K['scheduled_' .. m.priority], 0, 0)[1] == member then ring() end
 end
 
 -- Moved aside until what `why` names has changed. Members sort by task, then why, then age, so that
@@ -140,7 +159,7 @@ local function let_go(task, why, most)
     local held = K['held_' .. letter]
     for _, member in ipairs(call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, most - released)) do
       call('ZREM', held, member)
-      local m = take(string.match(member, '([^%z]+)$'))
+      local m = take(id_in(member))
       if m then
         if string.sub(why, 1, 6) == 'limit ' then call('SADD', places(m), m.id) end
         put_back(m, 'b')
@@ -179,7 +198,7 @@ local function accept(m, due, now)
   m.losses = 0
   m.ready = math.max(due, now)
   if due > now then
-    schedule(m, due)
+    schedule(m, due, '')
   else
     put('r' .. m.priority, m)
     return true
@@ -233,7 +252,7 @@ end
 local function die(m, reason, now)
   keep(m, 'dead')
   call('HSET', K.run .. m.id, 'reason', reason)
-  call('ZADD', K['dead_' .. m.priority], now, m.id)
+  list('dead_' .. m.priority, m, now, reason)
   free_unique(m.unique, m.id)
   tell_who_waits(m.id)
 end
@@ -259,6 +278,17 @@ local function untried(task, tried)
     if not string.find(tried, model, 1, true) then return true end
   end
   return false
+end
+
+-- All that is kept of a run: its record, its entry's fields, when its lease runs out (-1: not leased), its owner.
+local function kept_of(id)
+  local record = call('HGETALL', K.run .. id)
+  local m = map(record)
+  if not at_stream(m.at) then return record, {}, -1, '' end
+  local found = call('XRANGE', stream(m.at), m.entry, m.entry)[1]
+  local expiry = call('ZSCORE', K.leases, m.at .. '/' .. m.entry)
+  local pending = expiry and call('XPENDING', stream(m.at), 'fluid', m.entry, m.entry, 1)[1]
+  return record, found and found[2] or {}, expiry and tonumber(expiry) or -1, pending and pending[2] or ''
 end
 
 local function acknowledge(code, entry)

@@ -28,8 +28,9 @@ local function end_run(i, n, kind)
   local record = K.run .. ids[n]
   if kind == 'failure' then
     -- the evidence keeps what is needed to look at the run, and to replay it
-    keep(read_entry(ARGV[i], ARGV[i + 1]), kind)
-    call('ZADD', K.failed, now, ids[n])
+    local m = read_entry(ARGV[i], ARGV[i + 1])
+    keep(m, kind)
+    list('failed', m, now, ARGV[i + 4])
   end
   call('HSET', record, 'at', kind, 'token', tokens[n], 'reason', ARGV[i + 4], 'outcome', ARGV[i + 8])
   call('PEXPIRE', record, waited[n] and math.max(60000, ARGV[i + 6]) or ARGV[i + 6])
@@ -56,7 +57,7 @@ local function move_run(i, n, kind)
     count_delivery(m)
     m.paced = nil
     m.ready = now + ARGV[i + 5]
-    schedule(m, m.ready)
+    schedule(m, m.ready, reason)
   elseif kind == 'interrupted' then
     count_delivery(m)
     put_back(m, 'b')
@@ -117,8 +118,10 @@ end
 for kind, count in pairs(counts) do call('HINCRBY', K.books, kind, count) end
 if counts.failure then
   for _ = 1, call('ZCARD', K.failed) - A.bound do
-    local record = K.run .. call('ZPOPMIN', K.failed)[1]
-    if call('HGET', record, 'at') == 'failure' then call('DEL', record) end
+    local member = call('ZPOPMIN', K.failed)[1]
+    local record = K.run .. id_in(member)
+    local at = call('HMGET', record, 'at', 'listed')
+    if at[1] == 'failure' and at[2] == member then call('DEL', record) end
   end
 end
 remember(K.settled .. A.caller, A.nonce, answer, A.keep)

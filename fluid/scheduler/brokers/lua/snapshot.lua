@@ -20,10 +20,11 @@ for i = 1, 12 do
 end
 
 for _, letter in ipairs(LETTERS) do
-  local head = call('ZRANGE', K['scheduled_' .. letter], 0, 0, 'WITHSCORES')
+  local head = call('ZRANGE', K['scheduled_' .. letter], 0, 0)[1]
+  local due = head and instant_in(head)
   answer[#answer + 1] = call('ZCARD', K['scheduled_' .. letter])
   answer[#answer + 1] = call('ZCARD', K['held_' .. letter])
   answer[#answer + 1] = call('ZCARD', K['dead_' .. letter])
-  answer[#answer + 1] = head[2] and tonumber(head[2]) <= now and tonumber(head[2]) or -1
+  answer[#answer + 1] = due and due <= now and due or -1
 end
 return answer

@@ -15,7 +15,7 @@ for _, consumer in ipairs(call('ZRANGEBYSCORE', K.seen, '-inf', now - A.silence,
   if leave(consumer, CODES) then gone = gone + 1 end
 end
 call('ZREMRANGEBYSCORE', K.waited, '-inf', now - A.waiting)
-call('ZREMRANGEBYSCORE', K.failed, '-inf', now - A.evidence)
+call('ZREMRANGEBYLEX', K.failed, '-', '(' .. in_time(now - A.evidence + 1))
 
 local answer = {gone}
 if call('EXISTS', K.held_h, K.held_m, K.held_l) == 0 then return answer end
@@ -24,7 +24,7 @@ local function give_up(letter, task, why)
   local first = '[' .. task .. '\0' .. why .. '\0'
   for _, member in ipairs(call('ZRANGEBYLEX', K['held_' .. letter], first, first .. '\255', 'LIMIT', 0, 500)) do
     call('ZREM', K['held_' .. letter], member)
-    local m = take(string.match(member, '([^%z]+)$'))
+    local m = take(id_in(member))
     if m then
       call('SREM', K.cancelled, m.id)
       die(m, 'invalid_params', now)

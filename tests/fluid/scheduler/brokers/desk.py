@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -114,6 +114,18 @@ class Desk:
         """Let the last sign of life of these be older than any lease."""
         with self.own.server.client() as client:
             client.zadd(self.keys["seen"], dict.fromkeys(consumers, 1))
+
+    def date(self, name: str, instants: Mapping[str, int]) -> None:
+        """These runs are in a list by time as if they had come to it, or fell due, at these instants."""
+        with self.own.server.client() as client, client.pipeline() as changes:
+            before = {member.rpartition(b"\0")[2]: member for member in client.zrange(self.keys[name], 0, -1)}
+            for run_id, instant in instants.items():
+                member = before[run_id.encode()]
+                after = b"%015d" % instant + member[15:]
+                changes.zrem(self.keys[name], member)
+                changes.zadd(self.keys[name], {after: 0})
+                changes.hset(self.keys.run(run_id), "listed", after)
+            changes.execute()
 
     async def state(self, run_id: str) -> TaskState | None:
         """Where a run stands; None when nothing is kept of it."""

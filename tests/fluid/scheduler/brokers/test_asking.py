@@ -77,12 +77,10 @@ async def test_ready_runs_are_listed_in_the_order_they_will_be_claimed(desk: Des
 
 @pytest.mark.parametrize(("state", "kind"), [(TaskState.failure, Kind.failure), (TaskState.dead, Kind.dead)])
 async def test_what_went_wrong_last_is_listed_first(desk: Desk, state: TaskState, kind: Kind) -> None:
-    with desk.own.server.client() as client:
-        for number, name in enumerate("abc"):
-            await desk.queue(name)
-            assert await desk.settle(await desk.take_one(), kind, ttl=LONG)
-            key = desk.keys["failed" if kind is Kind.failure else "dead_m"]
-            client.zadd(key, {name: 1000 + number}, xx=True)
+    for number, name in enumerate("abc"):
+        await desk.queue(name)
+        assert await desk.settle(await desk.take_one(), kind, ttl=LONG)
+        desk.date("failed" if kind is Kind.failure else "dead_m", {name: 1000 + number})
     assert [run.id for run in await desk.broker.list_runs(state)] == ["c", "b", "a"]
 
 
@@ -96,8 +94,7 @@ async def test_a_list_begins_with_the_highest_priority_but_for_failed_runs(
             assert await desk.settle(await desk.take_one(), Kind.dead)
         await desk.queue(f"failed-{name}", priority=priority)
         assert await desk.settle(await desk.take_one(), Kind.failure, ttl=LONG)
-    with desk.own.server.client() as client:
-        client.zadd(desk.keys["failed"], {"failed-high": 1000}, xx=True)
+    desk.date("failed", {"failed-high": 1000})
     assert [run.id for run in await desk.broker.list_runs(state)] == ["high", "low"]
     listed = [run.id for run in await desk.broker.list_runs(TaskState.failure)]
     assert listed == ["failed-low", "failed-high"]
@@ -106,7 +103,9 @@ async def test_a_list_begins_with_the_highest_priority_but_for_failed_runs(
 async def test_a_list_has_pages_and_can_be_of_one_task(desk: Desk) -> None:
     await desk.queue(*(f"mail-{n}" for n in range(5)), task="mail")
     await desk.queue(*(f"greet-{n}" for n in range(5)))
-    listed = await desk.broker.list_runs(TaskState.queued, task="mail", limit=2, offset=1)
+    first = await desk.broker.list_runs(TaskState.queued, task="mail", limit=1)
+    assert [run.id for run in first] == ["mail-0"]
+    listed = await desk.broker.list_runs(TaskState.queued, task="mail", limit=2, after=first.after)
     assert [run.id for run in listed] == ["mail-1", "mail-2"]
     assert await desk.broker.list_runs(TaskState.queued, task="nobody") == []
 
@@ -114,7 +113,8 @@ async def test_a_list_has_pages_and_can_be_of_one_task(desk: Desk) -> None:
 async def test_a_list_goes_on_past_its_first_page(desk: Desk) -> None:
     names = [f"run-{n:04}" for n in range(1100)]
     await desk.queue(*names, delay=LONG)
-    listed = await desk.broker.list_runs(TaskState.scheduled, limit=1, offset=1050)
+    first = await desk.broker.list_runs(TaskState.scheduled, limit=1050)
+    listed = await desk.broker.list_runs(TaskState.scheduled, limit=1, after=first.after)
     assert [run.id for run in listed] == ["run-1050"]
 
 
@@ -130,16 +130,16 @@ async def placed_in_time(desk: Desk, state: TaskState) -> None:
     """Runs a, b and c in this state: they came to it, or are due, at the instants 1000, 2000 and 3000."""
     instants = {"a": 1000, "b": 2000, "c": 3000}
     await desk.queue(*instants, delay=LONG if state is TaskState.scheduled else 0.0)
-    with desk.own.server.client() as client:
-        if state is TaskState.scheduled:
-            client.zadd(desk.keys["scheduled_m"], dict(instants), xx=True)
-        if state in (TaskState.failure, TaskState.dead):
-            kind = Kind(str(state))
-            for run in await desk.take(3):
-                assert await desk.settle(run, kind, ttl=LONG)
-            client.zadd(desk.keys["failed" if kind is Kind.failure else "dead_m"], dict(instants), xx=True)
-        if state is TaskState.held:
-            await desk.broker.pause("greet")
+    if state is TaskState.scheduled:
+        desk.date("scheduled_m", instants)
+    if state in (TaskState.failure, TaskState.dead):
+        kind = Kind(str(state))
+        for run in await desk.take(3):
+            assert await desk.settle(run, kind, ttl=LONG)
+        desk.date("failed" if kind is Kind.failure else "dead_m", instants)
+    if state is TaskState.held:
+        await desk.broker.pause("greet")
+        with desk.own.server.client() as client:
             # an entry cannot be changed, so each becomes ready at its instant by being written anew
             for run_id, instant in instants.items():
                 entry, fields = next(

@@ -103,8 +103,7 @@ async def test_a_run_that_was_paced_before_its_pause_gets_another_turn(desk: Des
     running = await desk.take(2)
     assert ids(running) == ["a"]
     assert await desk.settle(running[0])
-    with desk.own.server.client() as client:
-        client.zadd(desk.keys["scheduled_m"], {"b": 1})  # its turn comes
+    desk.date("scheduled_m", {"b": 1})  # its turn comes
     await desk.broker.pause("greet")
     assert await desk.take(2) == []
     await desk.broker.resume("greet")

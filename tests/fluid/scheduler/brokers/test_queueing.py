@@ -215,6 +215,6 @@ async def test_within_one_batch_the_first_gets_the_unique_key(desk: Desk) -> Non
 
 
 async def test_a_replay_is_counted_beside_the_sum(desk: Desk) -> None:
-    await desk.submit(submission("a"), replayed=True)
+    await desk.submit(submission("a", replays="long_ago"))
     books = (await desk.balanced()).books
     assert (books.accepted, books.replayed) == (1, 1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from redis import Redis
 
+from fluid.scheduler.brokers.listing import LOOKS_AT_ONCE
 from fluid.scheduler.moves import Claim, Kind
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import LONG, Desk, desk_at, ids, outcome, submission
@@ -109,9 +111,7 @@ async def test_what_is_not_ready_costs_a_claim_and_a_snapshot_nothing(desk: Desk
     assert (snapshot.held, snapshot.scheduled) == (10_000, 10_000)
 
 
-HUNDRED_THOUSAND = 100_000
-LOOKED_AT = 500
-"""Runs that a list looks at in one go."""
+FEW_DEAD, MANY_DEAD = 3_000, 20_000
 
 
 async def settle_all(desk: Desk, kind: Kind, reason: str) -> None:
@@ -127,11 +127,23 @@ async def dead(desk: Desk, start: int, end: int) -> None:
         await settle_all(desk, Kind.dead, "lost_too_often")
         await desk.queue(f"run-{first + 999}", task="rare")
         await settle_all(desk, Kind.dead, "unreadable")
-    with desk.own.server.client() as client:
-        client.zadd(desk.keys["dead_m"], {f"run-{n}": 1000 * n for n in range(start, end)}, xx=True)
+    desk.date("dead_m", {f"run-{n}": 1000 * n for n in range(start, end)})
 
 
-async def test_a_page_of_a_hundred_thousand_costs_what_one_of_a_thousand_does(desk: Desk) -> None:
+@contextmanager
+def calls_of(desk: Desk) -> Iterator[Counter[str]]:
+    """The round trips of the desk, by their move."""
+    calls: Counter[str] = Counter()
+
+    def count(move: str, _seconds: float, _kind: str) -> None:
+        calls[move] += 1
+
+    desk.broker.listeners.command.append(count)
+    yield calls
+    desk.broker.listeners.command.remove(count)
+
+
+async def test_a_page_of_many_costs_what_one_of_few_does(desk: Desk) -> None:
     async def newest() -> None:
         listed = await desk.broker.list_runs(TaskState.dead, limit=20)
         assert [run.id for run in listed] == [f"run-{size - 1 - n}" for n in range(20)]
@@ -148,52 +160,51 @@ async def test_a_page_of_a_hundred_thousand_costs_what_one_of_a_thousand_does(de
     costs = {}
     with desk.own.server.client() as client:
         filled = 0
-        for size in (1000, HUNDRED_THOUSAND):
+        for size in (FEW_DEAD, MANY_DEAD):
             await dead(desk, filled, size)
             filled = size
             for page in pages:
                 await page()  # a script that is new to the server costs a call more
             costs[size] = [await cost(client, page) for page in pages]
-    assert costs[HUNDRED_THOUSAND] == costs[1000]
-    assert max(sum(commands.values()) for commands in costs[1000]) < 2 * LOOKED_AT
+    assert costs[MANY_DEAD] == costs[FEW_DEAD]
+    # a list of each priority, and a look at each run that is listed and at the one that comes after
+    assert max(sum(commands.values()) for commands in costs[FEW_DEAD]) <= 3 * 2 + 20 + 1
 
 
-async def test_what_is_rare_among_a_hundred_thousand_is_found_by_looking_at_many_at_a_time(
-    desk: Desk,
-) -> None:
-    await dead(desk, 0, HUNDRED_THOUSAND)
-    calls: list[str] = []
-    desk.broker.listeners.command.append(lambda move, *_: calls.append(move))
-    rare = await desk.broker.list_runs(TaskState.dead, task="rare", reason="unreadable", limit=200)
-    assert [run.id for run in rare] == [f"run-{n}" for n in range(HUNDRED_THOUSAND - 1, 0, -1000)]
-    assert calls.count("peek") == HUNDRED_THOUSAND / LOOKED_AT
-    assert calls.count("show") == len(rare)
-    calls.clear()
-    deep = await desk.broker.list_runs(TaskState.dead, task="rare", limit=10, offset=90)
-    assert [run.id for run in deep] == [f"run-{1000 * n - 1}" for n in range(10, 0, -1)]
-    assert calls.count("peek") <= HUNDRED_THOUSAND / LOOKED_AT
-    assert calls.count("show") == 10
+async def test_what_is_rare_among_many_is_found_by_looking_at_a_thousand_at_a_time(desk: Desk) -> None:
+    await dead(desk, 0, MANY_DEAD)
+    looks = MANY_DEAD // LOOKS_AT_ONCE
+    rare = [f"run-{n}" for n in range(MANY_DEAD - 1, 0, -1000)]
+    with desk.own.server.client() as client:
+
+        async def find() -> None:
+            with calls_of(desk) as calls:
+                found = await desk.broker.list_runs(
+                    TaskState.dead, task="rare", reason="unreadable", limit=100
+                )
+            assert ([run.id for run in found], found.after) == (rare, "")
+            # and one more look, at nothing, for an end that is on the edge
+            assert calls == {"list": looks + 1 + 2}
+
+        await find()
+        commands = await cost(client, find)
+    assert commands["hgetall"] == len(rare)
+    assert sum(commands.values()) <= 2 * (looks + 3) + len(rare)
+    with calls_of(desk) as calls:
+        assert await desk.broker.list_runs(TaskState.dead, reason="unheard_of") == []
+    assert calls == {"list": looks + 1 + 2}
 
 
-@pytest.mark.parametrize(
-    ("until", "offset", "first"),
-    [
-        (None, 0, HUNDRED_THOUSAND - 1),
-        (None, HUNDRED_THOUSAND - 10, 9),
-        (1000.0 * 50_009, 50_000, 9),
-    ],
-    ids=["newest", "oldest", "within a time"],
-)
-async def test_a_page_costs_the_same_wherever_it_begins(
-    desk: Desk, until: float | None, offset: int, first: int
-) -> None:
-    await dead(desk, 0, HUNDRED_THOUSAND)
-    calls: list[str] = []
-    desk.broker.listeners.command.append(lambda move, *_: calls.append(move))
-    listed = await desk.broker.list_runs(TaskState.dead, limit=10, offset=offset, until=until)
-    assert [run.id for run in listed] == [f"run-{n}" for n in range(first, first - 10, -1)]
-    ranks = {"zcount": 6} if until else {"zcard": 3}
-    assert Counter(calls) <= Counter(ranks | {"zrevrange": 1, "show": 10})
+@pytest.mark.parametrize(("until", "before"), [(None, 15_000), (1000.0 * 10_009, 5_000)])
+async def test_a_page_costs_the_same_wherever_it_begins(desk: Desk, until: float | None, before: int) -> None:
+    await dead(desk, 0, MANY_DEAD)
+    newest = MANY_DEAD - 1 if until is None else 10_009
+    skipped = await desk.broker.list_runs(TaskState.dead, limit=before, until=until)
+    assert len(skipped) == before
+    with calls_of(desk) as calls:
+        page = await desk.broker.list_runs(TaskState.dead, limit=10, until=until, after=skipped.after)
+    assert [run.id for run in page] == [f"run-{newest - before - n}" for n in range(10)]
+    assert calls == {"list": 1}
 
 
 async def test_held_runs_of_one_task_are_listed_without_a_look_at_others(desk: Desk) -> None:
@@ -201,14 +212,22 @@ async def test_held_runs_of_one_task_are_listed_without_a_look_at_others(desk: D
     await desk.broker.pause("mail")
     await desk.queue("mail-1", "mail-2", task="mail")
     assert await desk.take(1) == []
-    await fill(desk, 0, HUNDRED_THOUSAND)
+    await fill(desk, 0, MANY_DEAD)
     while (await desk.balanced()).ready:
         assert await desk.take(500) == []
-    calls: list[str] = []
-    desk.broker.listeners.command.append(lambda move, *_: calls.append(move))
-    listed = await desk.broker.list_runs(TaskState.held, task="mail")
+    with calls_of(desk) as calls:
+        listed = await desk.broker.list_runs(TaskState.held, task="mail")
     assert [run.id for run in listed] == ["mail-1", "mail-2"]
-    assert (calls.count("peek"), calls.count("show")) == (0, 2)
+    assert calls == {"list": 3}
+
+
+async def test_running_runs_are_listed_without_a_look_at_those_that_wait(desk: Desk) -> None:
+    await fill(desk, 0, FEW_DEAD)
+    running = ids(await desk.take(5))
+    with calls_of(desk) as calls:
+        listed = await desk.broker.list_runs(TaskState.running, task="greet")
+    assert [run.id for run in listed] == running
+    assert calls == {"list": 12}
 
 
 async def test_memory_is_bounded_by_what_is_open(desk: Desk) -> None:

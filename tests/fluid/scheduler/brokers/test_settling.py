@@ -259,6 +259,22 @@ async def test_making_room_for_evidence_never_takes_a_run_that_lives_again(
     assert await desk.state("a") is TaskState.scheduled
 
 
+async def test_making_room_for_evidence_never_takes_that_of_a_later_run_with_the_same_id(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "FAILURES_KEPT", 2)
+    await desk.queue("a")
+    assert await desk.settle(await desk.take_one(), Kind.failure, ttl=0.001)
+    await desk.expired("a")
+    desk.date("failed", {"a": 1})
+    with desk.own.server.client() as client:
+        client.delete(desk.keys.run("a"))
+    for name in "ab":
+        await desk.queue(name)
+        assert await desk.settle(await desk.take_one(), Kind.failure, ttl=LONG)
+    assert [run.id for run in await desk.broker.list_runs(TaskState.failure)] == ["b", "a"]
+
+
 async def test_a_run_that_is_waited_for_is_kept_for_a_minute_at_least(desk: Desk) -> None:
     await desk.queue("a")
     run = await desk.take_one()

@@ -99,7 +99,15 @@ async def queueing_what_is_refused(desk: Desk, tried: RedisBroker) -> Any:
 
 @story(scripts.ENQUEUE)
 async def queueing_a_replay(desk: Desk, tried: RedisBroker) -> Any:
-    return (await tried.enqueue([submission("a")], deadline=soon(), replayed=True)).verdicts
+    return (await tried.enqueue([submission("a", replays="z")], deadline=soon())).verdicts
+
+
+@story(scripts.ENQUEUE)
+async def queueing_the_only_replay(desk: Desk, tried: RedisBroker) -> Any:
+    await desk.queue("a")
+    assert await desk.settle(await desk.take_one(), Kind.failure, ttl=LONG)
+    runs = [submission("b", replays="a", once=True), submission("c", replays="a", once=True)]
+    return (await tried.enqueue(runs, deadline=soon())).verdicts
 
 
 async def claiming(desk: Desk, tried: RedisBroker, wait: float, held: tuple[str, ...] = ()) -> Any:
@@ -373,7 +381,7 @@ async def resuming_a_task(desk: Desk, tried: RedisBroker) -> Any:
     return ids(await desk.take(2))
 
 
-@story(scripts.PEEK)
+@story(scripts.LIST)
 async def listing(desk: Desk, tried: RedisBroker) -> Any:
     await desk.queue("a", "b", delay=LONG)
     return [kept_of(run) for run in await tried.list_runs(TaskState.scheduled, task="greet")]
