@@ -19,9 +19,9 @@ PERIOD = "30d"
 """What an objective is about."""
 
 ALERT = "FluidBudgetBurns"
-BAD = "queue_task_objective:fluid_slo_bad"
+BAD = "job_queue_task_objective:fluid_slo_bad"
 """The share that was not as promised, recorded over windows as `:ratio_rate5m`."""
-LEFT = f"queue_task_objective:fluid_slo_budget:left{PERIOD}"
+LEFT = f"job_queue_task_objective:fluid_slo_budget:left{PERIOD}"
 """The share of the budget that is left; below 0 when it is overdrawn."""
 
 
@@ -97,7 +97,7 @@ class Objective:
 
     def _rate(self, metric: str, window: str, chosen: str = "") -> str:
         labels = ", ".join(filter(None, (f'queue="{self.queue}", task="{self.task}"', chosen)))
-        return f"sum by (queue, task) (rate({metric}{{{labels}}}[{window}]))"
+        return f"sum by (job, queue, task) (rate({metric}{{{labels}}}[{window}]))"
 
 
 def objectives_of(queue: str, tasks: Iterable[Task]) -> Iterator[Objective]:

@@ -6,18 +6,19 @@ from dashboards.rules.symptom import Symptom
 from dashboards.uids import Uid
 
 CONSUMERS = (
-    # A consumer that is gone tells nothing: it is missed where there was one, or where runs are ready.
+    # A consumer that is gone tells nothing: it is missed where there was one, or where runs are ready. Who
+    # only queues may be another job than who consumes: there, a consumer of any job is enough.
     Symptom(
         name="FluidConsumerAbsent",
         board=Uid.queues,
         summary="Nobody consumes a queue.",
         description="""No consumer of queue {{ $labels.queue }} is seen: runs wait until one starts.""",
         expr="""
-(
-  max by (queue) (last_over_time(@SLOTS[@memory])) > 0
-  or
-  max by (queue) (queue_status:fluid_queue_runs:sum{status="ready"}) > 0
-)
+max by (job, queue) (last_over_time(@SLOTS[@memory])) > 0
+unless on (job, queue)
+max by (job, queue) (@SLOTS) > 0
+or
+max by (job, queue) (job_queue_status:fluid_queue_runs:sum{status="ready"}) > 0
 unless on (queue)
 max by (queue) (@SLOTS) > 0
 """,
@@ -29,9 +30,9 @@ max by (queue) (@SLOTS) > 0
         description="""{{ $value | humanizePercentage }} of the slots of queue {{ $labels.queue }} are busy,
             and runs are ready that find none.""",
         expr="""
-queue:fluid_slots_busy:ratio >= @ratio
-and on (queue)
-queue_status:fluid_queue_runs:sum{status="ready"} > 0
+job_queue:fluid_slots_busy:ratio >= @ratio
+and on (job, queue)
+job_queue_status:fluid_queue_runs:sum{status="ready"} > 0
 """,
     ),
     Symptom(
@@ -41,23 +42,24 @@ queue_status:fluid_queue_runs:sum{status="ready"} > 0
         description="""{{ $value | printf "%.0f" }} runs of queue {{ $labels.queue }} are ready and slots are
             free, but in @window no attempt has begun. The queue is not paused.""",
         expr="""
-max by (queue) (queue_status:fluid_queue_runs:sum{status="ready"}) > 0
-and on (queue)
-queue:fluid_slots_busy:ratio < 1
-unless on (queue)
-sum by (queue) (increase(@RUNS_STARTED[@window])) > 0
-unless on (queue)
-max by (queue) (@QUEUE_PAUSED) > 0
+max by (job, queue) (job_queue_status:fluid_queue_runs:sum{status="ready"}) > 0
+and on (job, queue)
+job_queue:fluid_slots_busy:ratio < 1
+unless on (job, queue)
+sum by (job, queue) (increase(@RUNS_STARTED[@window])) > 0
+unless on (job, queue)
+max by (job, queue) (@QUEUE_PAUSED) > 0
 """,
     ),
     Symptom(
         name="FluidLoopBlocked",
         board=Uid.task,
-        of=("queue", "task"),
+        of=("job", "queue", "task"),
         summary="A task blocks the event loop.",
         description="""Bodies of {{ $labels.task }} in queue {{ $labels.queue }} have made the event loop
-            stand still {{ $value | printf "%.0f" }} times in @window. Everything beside them waited.""",
-        expr="sum by (queue, task) (increase(@LOOP_BLOCKED[@window])) >= @stalls",
+            stand still {{ $value | printf "%.0f" }} times in @window, and go on doing so. Everything beside
+            them waits.""",
+        expr="sum by (job, queue, task) (increase(@LOOP_BLOCKED[@window])) >= @stalls",
     ),
     # Jobs of ours are those that have told their version of late.
     Symptom(
@@ -81,14 +83,17 @@ BROKER = (
         summary="Processes cannot reach the broker.",
         description="""{{ $value | humanizePercentage }} of the processes of queue {{ $labels.queue }} cannot
             reach the broker.""",
-        expr="count by (queue) (@BROKER_UP == 0) / on (queue) count by (queue) (@BROKER_UP) > @share",
+        expr="""
+count by (job, queue) (@BROKER_UP == 0) / on (job, queue) count by (job, queue) (@BROKER_UP)
+> @share
+""",
     ),
     Symptom(
         name="FluidBrokerUnsafe",
         board=Uid.overview,
         summary="The broker can lose or refuse runs.",
         description="""The broker of queue {{ $labels.queue }} is not safe for runs: {{ $labels.reason }}.""",
-        expr="max by (queue, reason) (@BROKER_UNSAFE) > 0",
+        expr="max by (job, queue, reason) (@BROKER_UNSAFE) > 0",
     ),
     Symptom(
         name="FluidBrokerRewound",
@@ -96,7 +101,7 @@ BROKER = (
         summary="The broker went back in time.",
         description="""The totals of queue {{ $labels.queue }} fell: what was queued or settled just before is
             gone, or will run again.""",
-        expr="max by (queue) (increase(@BROKER_REWOUND[@window])) > 0",
+        expr="max by (job, queue) (increase(@BROKER_REWOUND[@window])) > 0",
     ),
     # One that never came home has no last success to be measured from; there, those that failed are counted.
     Symptom(
@@ -106,13 +111,13 @@ BROKER = (
         description="""In queue {{ $labels.queue }} the canary run should come home all the time, and has not
             for @intervals intervals.""",
         expr="""
-time() - (max by (queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0)
-> on (queue)
-@intervals * (max by (queue) (@CANARY_INTERVAL) > 0)
+time() - (max by (job, queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0)
+> on (job, queue)
+@intervals * (max by (job, queue) (@CANARY_INTERVAL) > 0)
 or
-sum by (queue) (increase(@CANARY_FAILURES[@memory])) >= @intervals
-unless on (queue)
-max by (queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0
+sum by (job, queue) (increase(@CANARY_FAILURES[@memory])) >= @intervals
+unless on (job, queue)
+max by (job, queue) (max_over_time(@CANARY_LAST_SUCCESS[@memory])) > 0
 """,
     ),
 )
@@ -124,7 +129,7 @@ WATCHERS = (
         summary="A handler does not keep up, and events are dropped before it.",
         description="""The handler {{ $labels.handler }} of {{ $labels.event }} in queue {{ $labels.queue }}
             has missed {{ $value | printf "%.0f" }} events in @window. Runs are not affected.""",
-        expr="sum by (queue, event, handler) (increase(@HANDLER_DROPPED[@window])) > @events",
+        expr="sum by (job, queue, event, handler) (increase(@HANDLER_DROPPED[@window])) > @events",
     ),
     Symptom(
         name="FluidTelemetryFails",
@@ -134,27 +139,27 @@ WATCHERS = (
             What is seen of runs may be incomplete; the runs are not affected.""",
         expr="""
 label_replace(
-  sum by (queue) (increase(@HANDLER_FAILURES[@window])) > @faults,
+  sum by (job, queue) (increase(@HANDLER_FAILURES[@window])) > @faults,
   "part", "failures of handlers", "", ""
 )
 or
 label_replace(
-  sum by (queue) (increase(@SPANS_DROPPED[@window])) > @faults,
+  sum by (job, queue) (increase(@SPANS_DROPPED[@window])) > @faults,
   "part", "spans dropped", "", ""
 )
 or
 label_replace(
-  sum by (queue) (increase(@RECORDS_DROPPED[@window])) > @faults,
+  sum by (job, queue) (increase(@RECORDS_DROPPED[@window])) > @faults,
   "part", "log records dropped", "", ""
 )
 or
 label_replace(
-  sum by (queue) (increase(@LOG_LINES_DROPPED[@window])) > @faults,
+  sum by (job, queue) (increase(@LOG_LINES_DROPPED[@window])) > @faults,
   "part", "log lines dropped", "", ""
 )
 or
 label_replace(
-  sum by (queue) (increase(@FLEET_EVENTS_DROPPED[@window])) > @faults,
+  sum by (job, queue) (increase(@FLEET_EVENTS_DROPPED[@window])) > @faults,
   "part", "fleet events dropped", "", ""
 )
 """,

@@ -5,7 +5,28 @@ from __future__ import annotations
 from dashboards.rules.symptom import Symptom
 from dashboards.uids import Uid
 
-TASK = ("queue", "task")
+TASK = ("job", "queue", "task")
+
+UNKNOWN_HELD = 'RUNS_HELD{reason=~"unknown_task|newer_message"}'
+
+
+def counted(metric: str) -> str:
+    """What a counter has counted in the window of the alert, of each process.
+
+    An increase is seen between two scrapes only. What a process counts as it starts, such as the ticks that
+    passed without a scheduler, is there at its first scrape: of one that has just begun, all of it counts.
+    """
+    return f"""\
+  (
+    @{metric}
+    unless
+    @{metric} offset @window
+    and on (job, instance)
+    time() - process_start_time_seconds < @window_seconds
+  )
+  or
+  increase(@{metric}[@window])"""
+
 
 RUNS = (
     Symptom(
@@ -15,11 +36,11 @@ RUNS = (
         description="""The oldest ready {{ $labels.priority }} run of queue {{ $labels.queue }} has been ready
             for {{ $value | humanizeDuration }}.""",
         expr="""
-queue_priority:fluid_queue_oldest_ready_seconds:max{priority="high"} > @high_seconds
+job_queue_priority:fluid_queue_oldest_ready_seconds:max{priority="high"} > @high_seconds
 or
-queue_priority:fluid_queue_oldest_ready_seconds:max{priority="medium"} > @medium_seconds
+job_queue_priority:fluid_queue_oldest_ready_seconds:max{priority="medium"} > @medium_seconds
 or
-queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_seconds
+job_queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_seconds
 """,
     ),
     Symptom(
@@ -28,7 +49,7 @@ queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_secon
         summary="There is more work than the consumers manage.",
         description="""At its pace of now, queue {{ $labels.queue }} needs {{ $value | humanizeDuration }} for
             the runs that are ready; it should need less than @limit.""",
-        expr="queue:fluid_queue_runs:drain_seconds > @limit_seconds",
+        expr="job_queue:fluid_queue_runs:drain_seconds > @limit_seconds",
     ),
     Symptom(
         name="FluidFailureRatioHigh",
@@ -38,9 +59,9 @@ queue_priority:fluid_queue_oldest_ready_seconds:max{priority="low"} > @low_secon
         description="""{{ $value | humanizePercentage }} of the runs of {{ $labels.task }} that end in queue
             {{ $labels.queue }} fail.""",
         expr="""
-queue_task:fluid_runs_failed:ratio_@rate > @ratio
-and on (queue, task)
-sum by (queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failures
+job_queue_task:fluid_runs_failed:ratio_@rate > @ratio
+and on (job, queue, task)
+sum by (job, queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failures
 """,
     ),
     Symptom(
@@ -51,9 +72,9 @@ sum by (queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failu
         description="""In @window, {{ $value | printf "%.0f" }} runs of {{ $labels.task }} in queue
             {{ $labels.queue }} have failed and none has succeeded.""",
         expr="""
-sum by (queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failures
-unless on (queue, task)
-sum by (queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
+sum by (job, queue, task) (increase(@RUNS_ENDED{state="failure"}[@window])) >= @failures
+unless on (job, queue, task)
+sum by (job, queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
 """,
     ),
     Symptom(
@@ -63,7 +84,7 @@ sum by (queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
         summary="Runs are found dead, and wait for a person.",
         description="""Runs of {{ $labels.task }} in queue {{ $labels.queue }} are found dead
             ({{ $labels.reason }}): {{ $value | printf "%.0f" }} in @window.""",
-        expr="sum by (queue, task, reason) (increase(@RUNS_DEAD[@window])) > @runs",
+        expr=f"sum by (job, queue, task, reason) (\n{counted('RUNS_DEAD')}\n) > @runs",
     ),
     Symptom(
         name="FluidHeldRunsUnknown",
@@ -71,12 +92,12 @@ sum by (queue, task) (increase(@RUNS_ENDED{state="success"}[@window])) > 0
         summary="Runs are held that no consumer knows.",
         description="""In queue {{ $labels.queue }} runs are held that no consumer can take
             ({{ $labels.reason }}): {{ $value | printf "%.0f" }} came in @window.""",
-        expr="""
-sum by (queue, reason) (
-  increase(@RUNS_HELD{reason=~"unknown_task|newer_message"}[@window])
+        expr=f"""
+sum by (job, queue, reason) (
+{counted(UNKNOWN_HELD)}
 ) > @runs
-and on (queue)
-queue_status:fluid_queue_runs:sum{status="held"} > 0
+and on (job, queue)
+job_queue_status:fluid_queue_runs:sum{{status="held"}} > 0
 """,
     ),
     Symptom(
@@ -86,7 +107,7 @@ queue_status:fluid_queue_runs:sum{status="held"} > 0
         summary="Attempts are lost with their consumers.",
         description="""Leases of {{ $labels.task }} in queue {{ $labels.queue }} ran out:
             {{ $value | printf "%.0f" }} in @window. The runs are delivered again.""",
-        expr="sum by (queue, task) (increase(@RUNS_LOST[@window])) > @runs",
+        expr=f"sum by (job, queue, task) (\n{counted('RUNS_LOST')}\n) > @runs",
     ),
     Symptom(
         name="FluidRunsUnaccounted",
@@ -94,7 +115,7 @@ queue_status:fluid_queue_runs:sum{status="held"} > 0
         summary="The books do not balance.",
         description="""{{ $value | printf "%.0f" }} runs of queue {{ $labels.queue }} are neither ended nor
             open, or ended twice.""",
-        expr="max by (queue) (abs(@BOOKS_UNACCOUNTED)) > @runs",
+        expr="max by (job, queue) (abs(@BOOKS_UNACCOUNTED)) > @runs",
     ),
     Symptom(
         name="FluidRetryStorm",
@@ -104,9 +125,9 @@ queue_status:fluid_queue_runs:sum{status="held"} > 0
         description="""{{ $value | humanizePercentage }} of the attempts of {{ $labels.task }} in queue
             {{ $labels.queue }} fail and are tried again.""",
         expr="""
-queue_task:fluid_runs_retried:ratio_@rate > @ratio
-and on (queue, task)
-sum by (queue, task) (increase(@RUNS_RETRIED[@window])) >= @retries
+job_queue_task:fluid_runs_retried:ratio_@rate > @ratio
+and on (job, queue, task)
+sum by (job, queue, task) (increase(@RUNS_RETRIED[@window])) >= @retries
 """,
     ),
 )
@@ -119,7 +140,7 @@ SCHEDULES = (
         summary="Ticks of a schedule passed and will not be fired.",
         description="""The schedule of {{ $labels.task }} in queue {{ $labels.queue }} missed
             {{ $value | printf "%.0f" }} ticks in @window.""",
-        expr="max by (queue, task) (increase(@SCHEDULE_MISSED[@window])) > @ticks",
+        expr=f"max by (job, queue, task) (\n{counted('SCHEDULE_MISSED')}\n) > @ticks",
     ),
     # A scheduler that is gone tells nothing: what it told last is remembered, unless another one tells the
     # schedules of the queue now, and this one is no longer among them.
@@ -131,13 +152,13 @@ SCHEDULES = (
         description="""The tick of {{ $labels.task }} in queue {{ $labels.queue }} is
             {{ $value | humanizeDuration }} overdue.""",
         expr="""
-time() - (max by (queue, task) (@SCHEDULE_NEXT_FIRE) > 0) > @limit_seconds
+time() - (max by (job, queue, task) (@SCHEDULE_NEXT_FIRE) > 0) > @limit_seconds
 or
 time()
 - (
-  max by (queue, task) (last_over_time(@SCHEDULE_NEXT_FIRE[@memory])) > 0
-  unless on (queue)
-  group by (queue) (@SCHEDULE_NEXT_FIRE)
+  max by (job, queue, task) (last_over_time(@SCHEDULE_NEXT_FIRE[@memory])) > 0
+  unless on (job, queue)
+  group by (job, queue) (@SCHEDULE_NEXT_FIRE)
 ) > @limit_seconds
 """,
     ),

@@ -7,57 +7,64 @@ from collections.abc import Iterator
 from dashboards.rules.thresholds import Thresholds
 from telemetry.rules import Group, Recording
 
-READY = 'queue_status:fluid_queue_runs:sum{status="ready"}'
+READY = 'job_queue_status:fluid_queue_runs:sum{status="ready"}'
 
 OF_THE_QUEUE = {
-    "queue_priority_status:fluid_queue_runs:max": "max by (queue, priority, status) (@QUEUE_RUNS)",
-    "queue_status:fluid_queue_runs:sum": (
-        "sum by (queue, status) (queue_priority_status:fluid_queue_runs:max)"
+    "job_queue_priority_status:fluid_queue_runs:max": "max by (job, queue, priority, status) (@QUEUE_RUNS)",
+    "job_queue_status:fluid_queue_runs:sum": (
+        "sum by (job, queue, status) (job_queue_priority_status:fluid_queue_runs:max)"
     ),
-    "queue_priority:fluid_queue_oldest_ready_seconds:max": "max by (queue, priority) (@QUEUE_OLDEST)",
-    "queue_outcome:fluid_books_runs:rate@window": "max by (queue, outcome) (rate(@BOOKS_RUNS[@window]))",
+    "job_queue_priority:fluid_queue_oldest_ready_seconds:max": (
+        "max by (job, queue, priority) (@QUEUE_OLDEST)"
+    ),
+    "job_queue_outcome:fluid_books_runs:rate@window": (
+        "max by (job, queue, outcome) (rate(@BOOKS_RUNS[@window]))"
+    ),
     # At the pace of now: what a run that is queued now will wait. Without any pace it is endless.
-    "queue:fluid_queue_runs:drain_seconds": (
-        f"sum by (queue) ({READY} > 0)\n"
+    "job_queue:fluid_queue_runs:drain_seconds": (
+        f"sum by (job, queue) ({READY} > 0)\n"
         "/\n"
-        "sum by (queue) (\n"
-        '  queue_outcome:fluid_books_runs:rate@window{outcome=~"success|failure|aborted"}\n'
+        "sum by (job, queue) (\n"
+        '  job_queue_outcome:fluid_books_runs:rate@window{outcome=~"success|failure|aborted"}\n'
         ")\n"
         "or\n"
-        f"sum by (queue) ({READY}) * 0"
+        f"sum by (job, queue) ({READY}) * 0"
     ),
 }
 """Facts of the queue, which every consumer tells: the largest, never the sum, of what they say."""
 
+
+def p99(histogram: str, label: str) -> str:
+    """So large are all but one in a hundred of what was observed in the window."""
+    buckets = f"rate(@{{{histogram}}}_bucket[@window])"
+    return f"histogram_quantile(\n  0.99, sum by (job, queue, {label}, le) ({buckets})\n)"
+
+
 OF_TASKS = {
-    "queue_task_state:fluid_runs_ended:rate@window": (
-        "sum by (queue, task, state) (rate(@RUNS_ENDED[@window]))"
+    "job_queue_task_state:fluid_runs_ended:rate@window": (
+        "sum by (job, queue, task, state) (rate(@RUNS_ENDED[@window]))"
     ),
-    "queue_task:fluid_runs_failed:ratio_rate@window": (
-        'sum by (queue, task) (queue_task_state:fluid_runs_ended:rate@window{state="failure"})\n'
+    "job_queue_task:fluid_runs_failed:ratio_rate@window": (
+        'sum by (job, queue, task) (job_queue_task_state:fluid_runs_ended:rate@window{state="failure"})\n'
         "/\n"
-        "sum by (queue, task) (\n"
-        '  queue_task_state:fluid_runs_ended:rate@window{state=~"success|failure"}\n'
+        "sum by (job, queue, task) (\n"
+        '  job_queue_task_state:fluid_runs_ended:rate@window{state=~"success|failure"}\n'
         ")"
     ),
-    "queue_task:fluid_runs_retried:ratio_rate@window": (
-        "sum by (queue, task) (rate(@RUNS_RETRIED[@window]))\n"
+    "job_queue_task:fluid_runs_retried:ratio_rate@window": (
+        "sum by (job, queue, task) (rate(@RUNS_RETRIED[@window]))\n"
         "/\n"
-        "sum by (queue, task) (rate(@RUNS_STARTED[@window]))"
+        "sum by (job, queue, task) (rate(@RUNS_STARTED[@window]))"
     ),
-    "queue_priority:fluid_run_wait_seconds:p99_rate@window": (
-        "histogram_quantile(\n  0.99, sum by (queue, priority, le) (rate(@{RUN_WAIT}_bucket[@window]))\n)"
-    ),
-    "queue_task:fluid_run_duration_seconds:p99_rate@window": (
-        "histogram_quantile(\n  0.99, sum by (queue, task, le) (rate(@{RUN_DURATION}_bucket[@window]))\n)"
-    ),
-    "queue_task:fluid_run_latency_seconds:p99_rate@window": (
-        "histogram_quantile(\n  0.99, sum by (queue, task, le) (rate(@{RUN_LATENCY}_bucket[@window]))\n)"
-    ),
+    "job_queue_priority:fluid_run_wait_seconds:p99_rate@window": p99("RUN_WAIT", "priority"),
+    "job_queue_task:fluid_run_duration_seconds:p99_rate@window": p99("RUN_DURATION", "task"),
+    "job_queue_task:fluid_run_latency_seconds:p99_rate@window": p99("RUN_LATENCY", "task"),
 }
 
 OF_CONSUMERS = {
-    "queue:fluid_slots_busy:ratio": "sum by (queue) (@SLOTS_BUSY) / (sum by (queue) (@SLOTS) > 0)",
+    "job_queue:fluid_slots_busy:ratio": (
+        "sum by (job, queue) (@SLOTS_BUSY)\n/\n(sum by (job, queue) (@SLOTS) > 0)"
+    ),
 }
 
 

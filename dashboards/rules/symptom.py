@@ -19,7 +19,7 @@ class Symptom:
     description: str
     expr: str
     board: Uid
-    of: tuple[str, ...] = ("queue",)
+    of: tuple[str, ...] = ("job", "queue")
     """The labels of the alert that the board is opened with."""
 
     def alert(self, thresholds: Thresholds) -> Alert:

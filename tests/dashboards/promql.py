@@ -16,8 +16,8 @@ SERIES: dict[str, Metric] = {
 }
 """The names that are scraped, with their rows of the catalogue."""
 
-FOREIGN = {"up"}
-"""Names that Prometheus itself makes."""
+FOREIGN = {"up", "process_start_time_seconds"}
+"""Names that Prometheus itself makes, and that its client tells of every process."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +83,25 @@ def told_by_the_fleet(node: promql_parser.Expr) -> Iterator[str]:
     for child in [*children, *getattr(node, "args", [])]:
         if isinstance(child, promql_parser.Expr):
             yield from told_by_the_fleet(child)
+
+
+def labels_put_together(query: str) -> Iterator[str]:
+    """Where a query puts the jobs together, by the words that do."""
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.AggregateExpr):
+            modifier = node.modifier
+            kind = "without" if modifier and modifier.type == promql_parser.AggModifierType.Without else "by"
+            look(kind, modifier.labels if modifier else [])
+        elif isinstance(node, promql_parser.BinaryExpr) and node.modifier and node.modifier.matching:
+            matching = node.modifier.matching
+            kind = "on" if matching.type == promql_parser.LabelModifierType.Include else "ignoring"
+            look(kind, matching.labels)
+
+    def look(kind: str, labels: list[str]) -> None:
+        if ("job" in labels) != (kind in {"by", "on"}):
+            found.append(f"{kind} ({', '.join(labels)})")
+
+    found: list[str] = []
+    promql_parser.walk(promql_parser.parse(query), visit)
+    yield from found

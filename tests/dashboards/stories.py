@@ -24,15 +24,39 @@ HEALTHY: Mapping[str, Values] = {
 """Two consumers that are well; a story tells what is different."""
 
 
-def at(name: str, instance: str = "a", queue: str = "orders", **labels: str) -> str:
+def at(name: str, instance: str = "a", queue: str = "orders", job: str = "workers", **labels: str) -> str:
     """A series of an instance."""
-    told = {"queue": queue} | labels | {"job": "workers", "instance": instance}
+    told = {"queue": queue} | labels | {"job": job, "instance": instance}
     return f"{name}{{{','.join(f'{label}={value!r}' for label, value in told.items())}}}"
 
 
 def up(instance: str, job: str = "workers") -> str:
     """Whether Prometheus could scrape an instance."""
     return f"up{{job={job!r},instance={instance!r}}}"
+
+
+def of_the_neighbour(name: str, value: float, more: float = 0, **labels: str) -> tuple[str, str]:
+    """A series that begins with a value and has so much more each minute."""
+    return at(name, "n", job="staging", **labels), f"{value}+{more}x{LENGTH}"
+
+
+NEIGHBOUR: Mapping[str, Values] = dict(
+    (
+        (up("n", job="staging"), f"1x{LENGTH}"),
+        of_the_neighbour("fluid_build_info", 1, version="1.0"),
+        of_the_neighbour("fluid_broker_up", 1),
+        of_the_neighbour("fluid_slots", 64),
+        of_the_neighbour("fluid_slots_busy", 1),
+        of_the_neighbour("fluid_queue_runs", 0, priority="low", status="ready"),
+        of_the_neighbour("fluid_books_runs_total", 0, 6000, outcome="success"),
+        of_the_neighbour("fluid_runs_started_total", 0, 6000, task="charge"),
+        of_the_neighbour("fluid_runs_ended_total", 0, 6000, task="charge", state="success"),
+        of_the_neighbour("fluid_schedule_next_fire_timestamp_seconds", 600, 60, task="sweep"),
+        of_the_neighbour("fluid_canary_interval_seconds", 60),
+        of_the_neighbour("fluid_canary_last_success_timestamp_seconds", 1, 60),
+    )
+)
+"""Another deployment, whose queue and tasks have the same names, and which is well: it hides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +71,7 @@ class Story:
     """When it does not fire, although it could be thought to."""
     fires: str
     labels: Mapping[str, str] = field(default_factory=lambda: {"queue": "orders"})
+    """Beside its job."""
     says: str
     resolved: str
 
@@ -146,6 +171,45 @@ RUNS = (
         says="Runs of charge in queue orders are found dead (lost_too_often): 2 in 15m.",
         resolved="46m",
     ),
+    *(
+        Story(
+            alert=alert,
+            rule="what a consumer counts as it starts is new",
+            series={
+                at(name, "c", task="charge", **labels): ["_"] * 30 + [2] * (LENGTH - 30),
+                at("process_start_time_seconds", "c"): ["_"] * 30 + [1790] * (LENGTH - 30),
+                at("fluid_queue_runs", priority="low", status="held"): [0] * 30 + [2] * 20 + [0] * 30,
+            },
+            quiet=("29m",),
+            fires="42m",
+            labels=of,
+            says=says,
+            resolved="51m",
+        )
+        for alert, name, labels, of, says in (
+            (
+                "FluidDeadRunsGrow",
+                "fluid_runs_dead_total",
+                {"reason": "invalid_params"},
+                {**OF_CHARGE, "reason": "invalid_params"},
+                "Runs of charge in queue orders are found dead (invalid_params): 2 in 15m.",
+            ),
+            (
+                "FluidHeldRunsUnknown",
+                "fluid_runs_held_total",
+                {"reason": "unknown_task"},
+                {"queue": "orders", "reason": "unknown_task"},
+                "In queue orders runs are held that no consumer can take (unknown_task): 2 came in 6h.",
+            ),
+            (
+                "FluidRunsLost",
+                "fluid_runs_lost_total",
+                {},
+                OF_CHARGE,
+                "Leases of charge in queue orders ran out: 2 in 15m. The runs are delivered again.",
+            ),
+        )
+    ),
     Story(
         alert="FluidHeldRunsUnknown",
         rule="runs over a limit are held by intent, and a deploy may be under way",
@@ -210,6 +274,21 @@ SCHEDULES = (
         series={
             at("fluid_schedule_missed_total", "a", task="sweep"): [0] * 30 + [2] * 60,
             at("fluid_schedule_missed_total", "b", task="sweep"): [0] * 30 + [3] * 60,
+        },
+        quiet=("29m",),
+        fires="31m",
+        labels={"queue": "orders", "task": "sweep"},
+        says="The schedule of sweep in queue orders missed 3 ticks in 15m.",
+        resolved="46m",
+    ),
+    Story(
+        alert="FluidScheduleMissed",
+        rule="what a scheduler tells as it starts is new, what a long-lived one tells when first seen is not",
+        series={
+            at("fluid_schedule_missed_total", "c", task="sweep"): ["_"] * 30 + [3] * 60,
+            at("process_start_time_seconds", "c"): ["_"] * 30 + [1790] * 60,
+            at("fluid_schedule_missed_total", "d", task="sweep"): ["_"] * 30 + [7] * 60,
+            at("process_start_time_seconds", "d"): ["_"] * 30 + [10] * 60,
         },
         quiet=("29m",),
         fires="31m",
@@ -315,14 +394,19 @@ CONSUMERS = (
     ),
     Story(
         alert="FluidLoopBlocked",
-        rule="a stall now and then wakes nobody",
-        series={at("fluid_loop_blocked_total", task="charge"): [0] * 20 + [2] * 20 + [5] * 40},
-        quiet=("25m", "39m"),
-        fires="41m",
+        rule="neither a stall now and then nor one bad minute wakes anybody",
+        series={
+            at("fluid_loop_blocked_total", task="charge"): counted(
+                (20, 0), (1, 9), (19, 0), (30, 1), (30, 0)
+            ),
+            at("fluid_loop_blocked_total", "b", task="other"): counted((120, 0.4)),
+        },
+        quiet=("24m", "26m", "46m"),
+        fires="49m",
         labels=OF_CHARGE,
-        says="Bodies of charge in queue orders have made the event loop stand still 3 times in 15m. "
-        "Everything beside them waited.",
-        resolved="56m",
+        says="Bodies of charge in queue orders have made the event loop stand still 5 times in 5m, "
+        "and go on doing so. Everything beside them waits.",
+        resolved="75m",
     ),
     Story(
         alert="FluidTargetDown",

@@ -14,7 +14,7 @@ from dashboards.rules.thresholds import Thresholds
 from telemetry.names import CATALOGUE, Kind
 from telemetry.rules import Alert
 from tests.dashboards import promtool
-from tests.dashboards.stories import HEALTHY, LENGTH, STORIES, Story
+from tests.dashboards.stories import HEALTHY, LENGTH, NEIGHBOUR, STORIES, Story
 
 FILES = [DATA / path for path in rules.files()]
 GROUPS = [*recording.groups(Thresholds()), *rules.alerts(Thresholds())]
@@ -28,11 +28,12 @@ pytestmark = pytest.mark.servers
     "story", STORIES, ids=lambda story: re.sub(r"\W+", "-", f"{story.alert} {story.rule}")
 )
 def test_an_alert_is_silent_fires_and_resolves(story: Story, tmp_path: Path) -> None:
-    fired = promtool.expected(ALERTS[story.alert], story.labels, story.says)
+    labels = {"job": "workers"} | story.labels
+    fired = promtool.expected(ALERTS[story.alert], labels, story.says)
     promtool.run(
         tmp_path,
         FILES,
-        {**HEALTHY, **story.series},
+        {**HEALTHY, **NEIGHBOUR, **story.series},
         alerts=[
             *promtool.says_nothing(story.alert, *story.quiet, story.resolved),
             {"alertname": story.alert, "eval_time": story.fires, "exp_alerts": [fired]},
@@ -49,7 +50,10 @@ def idle() -> dict[str, promtool.Values]:
         names = [f"{row.name}_{part}" for part in ("count", "sum")] if row.buckets else [row.name]
         labels = "".join(f",{label.name}='{(label.values or ('any',))[0]}'" for label in row.labels)
         value = 1 if row.kind is Kind.info else 0
-        told |= {f"{name}{{queue='idle',instance='a'{labels}}}": f"{value}x{LENGTH}" for name in names}
+        told |= {
+            f"{name}{{job='workers',queue='idle',instance='a'{labels}}}": f"{value}x{LENGTH}"
+            for name in names
+        }
     return told
 
 

@@ -123,8 +123,8 @@ def test_a_fault_of_an_expression_is_noticed(expr: str, fault: str) -> None:
         "time() - max by (task) (fluid_task_last_success_timestamp_seconds)",
         "histogram_quantile(0.9, sum by (le, task) (rate(fluid_run_wait_seconds_bucket[$__range])))",
         "max_over_time(sum(fluid_slots_busy)[$__range:1m])",
-        "queue:fluid_queue_runs:drain_seconds > 900",
+        "job_queue:fluid_queue_runs:drain_seconds > 900",
     ],
 )
 def test_a_good_expression_is_let_be(expr: str) -> None:
-    assert list(expressions.faults(expr, records={"queue:fluid_queue_runs:drain_seconds"})) == []
+    assert list(expressions.faults(expr, records={"job_queue:fluid_queue_runs:drain_seconds"})) == []

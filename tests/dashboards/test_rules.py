@@ -15,7 +15,7 @@ from dashboards.rules import recording
 from dashboards.rules.thresholds import THRESHOLDS, Thresholds, duration
 from dashboards.uids import Uid
 from telemetry.rules import GRAFANA, RUNBOOK, Alert, Recording
-from tests.dashboards.promql import faults, selectors, sums_of_the_fleet
+from tests.dashboards.promql import faults, labels_put_together, selectors, sums_of_the_fleet
 from tests.dashboards.stories import STORIES
 from tests.house.reading import ROOT, report
 from tests.support.servers import find_promtool
@@ -65,6 +65,29 @@ def test_what_every_consumer_tells_is_never_added_up() -> None:
     )
 
 
+def test_deployments_whose_queues_have_the_same_name_are_never_mixed() -> None:
+    mixed = {_name(rule): [*labels_put_together(rule.expr)] for rule in RULES}
+    # Who only queues may be another job than who consumes: there, a consumer of any job is enough.
+    assert {name: found for name, found in mixed.items() if found} == {
+        "FluidConsumerAbsent": ["on (queue)", "by (queue)"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("sum by (queue, task) (a)", ["by (queue, task)"]),
+        ("sum(a)", ["by ()"]),
+        ("a and on (queue) b", ["on (queue)"]),
+        ("a / ignoring (job) b", ["ignoring (job)"]),
+        ("sum without (job) (a)", ["without (job)"]),
+        ("sum by (job) (a) and on (job, task) b / c", []),
+    ],
+)
+def test_a_query_that_mixes_deployments_is_noticed(query: str, told: list[str]) -> None:
+    assert list(labels_put_together(query)) == told
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [
@@ -98,7 +121,7 @@ def test_a_recorded_name_says_level_metric_and_operation() -> None:
     for name in RECORDED:
         found = re.fullmatch(r"(?P<level>[a-z]+(_[a-z]+)*):fluid_[a-z_]+:(?P<operation>[a-z0-9_]+)", name)
         assert found, name
-        assert found["level"].startswith("queue"), name
+        assert found["level"].startswith("job_queue"), name
 
 
 def test_what_is_recorded_is_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""The matrix: what is broken, how, and which alerts come of it, within which time, and no other."""
+"""The matrix: what is broken, how, which alerts come of it and no other, and when they come and go."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.lifeline import free_port
 from tests.support.processes import PythonProcess
 from tests.support.servers import RedisServer
 
-HOGS = 4
-HOG_PAUSE_SECONDS = 1.5
-"""In which the process can be scraped."""
+HOG_PAUSE_SECONDS = 20.0
+SHORTEST_HOG_PAUSE_SECONDS = 0.5
+"""However short the rest: the process must be scraped in between."""
 SCRAPE_SECONDS = 0.5
 """Between two scrapes at least, however short the rest."""
 SCRAPE_WITHOUT_BROKER_SECONDS = 4.0
@@ -27,21 +27,22 @@ FAIL_EVERY_SECONDS = 0.2
 class Scene:
     """One fault's own queue and processes, as `async with`."""
 
-    def __init__(self, fault: Fault, server: RedisServer, directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, fault: Fault, server: RedisServer, directory: Path, env: Mapping[str, str], scale: float
+    ) -> None:
         self.queue = fault.queue
         self.server = server
         self.scrape_seconds = fault.scrape_seconds
+        self.hog_pause = max(HOG_PAUSE_SECONDS * scale, SHORTEST_HOG_PAUSE_SECONDS)
         self.ports = [free_port() for _ in fault.parts]
-        url = server.queue_url(self.queue)
-        self.processes = [
-            PythonProcess(
-                *("-m", "fluid.cli", "run", f"tests.live.cast:{part}"),
-                output=directory / f"{self.queue}-{port}.log",
-                env={"FLUID_BROKER_URL": url, "FLUID_TELEMETRY_PORT": str(port), **env},
-            )
-            for part, port in zip(fault.parts, self.ports, strict=True)
-        ]
-        self.manager = TaskManager(broker_url=url)
+        self.broken = True
+        """Until it is mended; for what goes on meanwhile."""
+        self._parts = fault.parts
+        self._directory = directory
+        self._url = server.queue_url(self.queue)
+        self._env = {"FLUID_BROKER_URL": self._url, **env}
+        self.processes = [self._process(place) for place in range(len(self._parts))]
+        self.manager = TaskManager(broker_url=self._url)
         self.manager.register_from_dict({one.name: one for one in cast.TASKS})
         self._within = AsyncExitStack()
         self._going_on: list[asyncio.Task[None]] = []
@@ -49,6 +50,16 @@ class Scene:
     def go_on(self, what: Callable[[], Awaitable[None]]) -> None:
         """Do it from now until the end."""
         self._going_on.append(asyncio.ensure_future(what()))
+
+    async def mend(self) -> None:
+        """Take the fault back: whoever was stopped starts again, in the same place."""
+        self.broken = False
+        if not self.server.running:
+            await asyncio.to_thread(self.server.start)
+        for place, process in enumerate(self.processes):
+            if process.returncode is not None:
+                self.processes[place] = self._process(place)
+                await self._start(self.processes[place])
 
     async def stop(self, *processes: PythonProcess) -> None:
         """Ask them to end, and wait until they have."""
@@ -59,10 +70,7 @@ class Scene:
 
     async def __aenter__(self) -> Scene:
         try:
-            for process in self.processes:
-                await self._within.enter_async_context(process)
-            for process in self.processes:
-                await process.wait_for_line(r"^tasks ")
+            await asyncio.gather(*map(self._start, self.processes))
             await self._within.enter_async_context(self.manager)
         except BaseException:
             await self._within.aclose()
@@ -77,6 +85,18 @@ class Scene:
         failed = [one for one in results if isinstance(one, Exception)]
         assert failed == []
 
+    def _process(self, place: int) -> PythonProcess:
+        port = self.ports[place]
+        return PythonProcess(
+            *("-m", "fluid.cli", "run", f"tests.live.cast:{self._parts[place]}"),
+            output=self._directory / f"{self.queue}-{port}.log",
+            env={"FLUID_TELEMETRY_PORT": str(port), **self._env},
+        )
+
+    async def _start(self, process: PythonProcess) -> None:
+        await self._within.enter_async_context(process)
+        await process.wait_for_line(r"^tasks ")
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -89,6 +109,12 @@ class Fault:
     expected: frozenset[str] = frozenset()
     within: float = 0.0
     """Seconds from the strike to the last of these alerts, with the durations that are shipped."""
+    lasts: bool = False
+    """Whether it goes on longer than any alert waits, and is not taken back once its alerts are told."""
+    afterwards: frozenset[str] = frozenset()
+    """The alerts that come of it only when it is taken back."""
+    over_within: float = 0.0
+    """Seconds from then until the last alert is told to be over: mostly as long as its window is."""
     own_server: bool = False
     scrape_seconds: float = SCRAPE_SECONDS
 
@@ -127,10 +153,12 @@ async def stop_redis(scene: Scene) -> None:
 
 
 async def hog_the_loop(scene: Scene) -> None:
-    """Again and again."""
-    for _ in range(HOGS):
-        await scene.manager.queue_and_wait(cast.hog, timeout=30)
-        await asyncio.sleep(HOG_PAUSE_SECONDS)
+    async def hogging() -> None:
+        while scene.broken:
+            await scene.manager.queue_and_wait(cast.hog, timeout=30)
+            await asyncio.sleep(scene.hog_pause)
+
+    scene.go_on(hogging)
 
 
 async def poison(scene: Scene) -> None:
@@ -141,7 +169,7 @@ async def poison(scene: Scene) -> None:
 async def fail(scene: Scene) -> None:
     async def failing() -> None:
         while True:
-            await scene.manager.queue(cast.fail)
+            await scene.manager.queue(cast.fail, broken=scene.broken)
             await asyncio.sleep(FAIL_EVERY_SECONDS)
 
     scene.go_on(failing)
@@ -155,37 +183,61 @@ async def drown_a_handler(scene: Scene) -> None:
     await scene.manager.queue_many(cast.flood, [{}] * cast.FLOOD)
 
 
+OF_15_MINUTES = 960
+"""Seconds until what happened has left a window of 15 minutes."""
+AT_ONCE = 90
+"""Seconds until two scrapes have shown that all is well, a new start in them."""
+
 MATRIX = (
-    Fault("nothing", leave_alone, parts=("scheduler",)),
+    Fault("nothing", leave_alone, parts=("scheduler",), lasts=True),
     Fault(
         "kill a consumer",
         kill_a_consumer,
         parts=("consumer", "consumer"),
         expected=frozenset({"FluidRunsLost", "FluidTargetDown"}),
         within=180,
+        over_within=OF_15_MINUTES,
     ),
-    Fault("stop all", stop_all, expected=frozenset({"FluidConsumerAbsent", "FluidTargetDown"}), within=180),
+    Fault(
+        "stop all",
+        stop_all,
+        expected=frozenset({"FluidConsumerAbsent", "FluidTargetDown"}),
+        within=180,
+        lasts=True,
+        over_within=AT_ONCE,
+    ),
     Fault(
         "stop redis",
         stop_redis,
         expected=frozenset({"FluidBrokerDown"}),
         within=120,
+        lasts=True,
+        over_within=AT_ONCE,
         own_server=True,
         scrape_seconds=SCRAPE_WITHOUT_BROKER_SECONDS,
     ),
-    Fault("hog the loop", hog_the_loop, expected=frozenset({"FluidLoopBlocked"}), within=75),
+    Fault(
+        "hog the loop",
+        hog_the_loop,
+        expected=frozenset({"FluidLoopBlocked"}),
+        within=420,
+        over_within=360,
+    ),
     Fault(
         "poison task",
         poison,
         parts=("consumer", "consumer"),
         expected=frozenset({"FluidRunsLost", "FluidDeadRunsGrow", "FluidTargetDown"}),
         within=180,
+        over_within=OF_15_MINUTES,
     ),
     Fault(
         "failing task",
         fail,
         expected=frozenset({"FluidNothingSucceeds", "FluidFailureRatioHigh"}),
         within=420,
+        lasts=True,
+        over_within=360,
     ),
     Fault(
         "stop the scheduler",
@@ -193,6 +245,15 @@ MATRIX = (
         parts=("scheduler", "consumer"),
         expected=frozenset({"FluidScheduleLate", "FluidTargetDown"}),
         within=200,
+        lasts=True,
+        afterwards=frozenset({"FluidScheduleMissed"}),
+        over_within=OF_15_MINUTES + AT_ONCE,
     ),
-    Fault("drown a handler", drown_a_handler, expected=frozenset({"FluidHandlerDrops"}), within=60),
+    Fault(
+        "drown a handler",
+        drown_a_handler,
+        expected=frozenset({"FluidHandlerDrops"}),
+        within=60,
+        over_within=660,
+    ),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -14,14 +15,28 @@ from fluid.testing.waiting import Watch
 from tests.support.lifeline import LOOPBACK
 
 
+@dataclass
+class Told:
+    """What was told of one alert in one scene, with whatever labels it came."""
+
+    fired: float
+    """When it was first told to fire."""
+    resolved: float | None = None
+    """When it was told that none is left; None while one fires."""
+    open: set[str] = field(default_factory=set)
+    """Those that fire, by Alertmanager's fingerprint of their labels."""
+    seen: set[str] = field(default_factory=set)
+    again: bool = False
+    """Whether one that was over came back."""
+
+
 class Hook:
-    """As `async with`. An alert is of the scene that its `queue` names, or its `job`."""
+    """As `async with`. An alert is of the scene that its `job` names."""
 
     def __init__(self) -> None:
-        self.told: dict[str, dict[str, float]] = {}
-        """By scene and alert, when it was first told to fire."""
+        self.told: dict[str, dict[str, Told]] = {}
+        """By scene and alert."""
         self._watch = Watch()
-        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
 
     @property
     def url(self) -> str:
@@ -29,7 +44,7 @@ class Hook:
         host, port, *_ = self._runner.addresses[0]
         return f"http://{host}:{port}"
 
-    def of(self, scene: str) -> dict[str, float]:
+    def of(self, scene: str) -> Mapping[str, Told]:
         """What was told of a scene."""
         return self.told.get(scene, {})
 
@@ -43,6 +58,7 @@ class Hook:
             return
 
     async def __aenter__(self) -> Self:
+        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, LOOPBACK, 0).start()
         return self
@@ -54,9 +70,20 @@ class Hook:
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         for alert in (await request.json())["alerts"]:
-            labels = alert["labels"]
-            if alert["status"] == "firing":
-                scene = self.told.setdefault(labels.get("queue") or labels["job"], {})
-                scene.setdefault(labels["alertname"], elapsed())
+            self.take(alert["labels"], alert["fingerprint"], fires=alert["status"] == "firing")
         self._watch.changed()
         return web.Response()
+
+    def take(self, labels: Mapping[str, str], fingerprint: str, *, fires: bool) -> None:
+        """Note a notice; Alertmanager repeats what goes on."""
+        now = elapsed()
+        scene = self.told.setdefault(labels["job"], {})
+        told = scene.setdefault(labels["alertname"], Told(now))
+        if fires and fingerprint not in told.open:
+            told.again = told.again or fingerprint in told.seen
+            told.open.add(fingerprint)
+            told.seen.add(fingerprint)
+            told.resolved = None
+        elif not fires and fingerprint in told.open:
+            told.open.remove(fingerprint)
+            told.resolved = None if told.open else now

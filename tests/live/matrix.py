@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from dashboards import rules
@@ -14,14 +13,16 @@ from dashboards.rules.thresholds import duration
 from fluid.clock import elapsed
 from tests.live import faults
 from tests.live.faults import MATRIX, Fault, Scene
-from tests.live.hook import Hook
+from tests.live.hook import Hook, Told
+from tests.live.outcome import Outcome, Played, Times
 from tests.support.lifeline import LOOPBACK
 from tests.support.servers import AlertmanagerServer, PrometheusServer, RedisServer, Sample
 
 CALM_SECONDS = 600.0
 """Nothing is broken yet, and nothing may be told."""
-AFTERMATH_SECONDS = 1200.0
-"""Longer than any alert waits before it fires: what should not be told would have been."""
+LASTING_SECONDS = 1020.0
+"""How long a fault goes on that is not over by itself: longer than any alert waits before it fires, so that
+what should not be told would have been."""
 SCRAPE_SECONDS = 15.0
 LEASE_SECONDS = 30.0
 SHORTEST_LEASE_SECONDS = 3.0
@@ -30,34 +31,6 @@ SLACK_SECONDS = 30.0
 """What an alert is waited for beyond its time, before it is given up."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a fault."""
-
-    fault: Fault
-    told: dict[str, float]
-    """The alerts, with the seconds from the strike until each was told; below 0 before it."""
-    allowed: float
-    """Within how many seconds it should have been."""
-
-    @property
-    def right(self) -> bool:
-        """The expected alerts were told, and no other, nor any before the strike."""
-        return set(self.told) == self.fault.expected and min(self.told.values(), default=0.0) >= 0
-
-    @property
-    def in_time(self) -> bool:
-        """The last of them came within its time."""
-        return max(self.told.values(), default=0.0) <= self.allowed
-
-    def __str__(self) -> str:
-        said = ", ".join(f"{alert} {seconds:.0f} s" for alert, seconds in sorted(self.told.items()))
-        lacking = ", ".join(sorted(self.fault.expected - set(self.told)))
-        verdict = "wrong" if not self.right else "right" if self.in_time else "late"
-        lack = f"; lacking: {lacking}" if lacking else ""
-        return f"| {self.fault.name} | {verdict} | {said or 'nothing'}{lack} | {self.allowed:.0f} s |"
 
 
 class Watcher(PrometheusServer):
@@ -90,13 +63,62 @@ class Watcher(PrometheusServer):
         # JSON is YAML
         self._config.write_text(json.dumps(config), encoding="utf-8")
 
+    async def version(self) -> str:
+        """What it is."""
+        return f"Prometheus {(await self._ask('status/buildinfo', {}))['version']}"
 
-async def play(directory: Path, *, scale: float = 1.0, say: Say = lambda _: None) -> list[Outcome]:
-    """Strike everywhere after a calm time, and tell what came of it. `scale` shortens every duration."""
+
+class Play:
+    """One playing of the matrix: `scale` shortens every duration."""
+
+    def __init__(self, hook: Hook, prometheus: Watcher, scale: float, say: Say) -> None:
+        self._hook = hook
+        self._prometheus = prometheus
+        self._scale = scale
+        self._say = say
+
+    async def calm(self) -> list[str]:
+        """Nothing is broken; the alerts that fire all the same."""
+        began = elapsed()
+        await self._hook.wait_until(lambda: bool(self._hook.told), CALM_SECONDS * self._scale)
+        span = duration(elapsed() - began)
+        fired = await self._prometheus.query(f'last_over_time(ALERTS{{alertstate="firing"}}[{span}])')
+        told = {f"{alert} of {scene}" for scene, alerts in self._hook.told.items() for alert in alerts}
+        return sorted(told | {f"{one.labels['alertname']} of {one.labels['job']}" for one in fired})
+
+    async def row(self, fault: Fault, scene: Scene) -> Times:
+        """Break it, see its alerts come, take it back, see them go."""
+        within, over_within = self._allowed(fault.within), self._allowed(fault.over_within)
+        struck = elapsed()
+        await fault.strike(scene)
+        await self._hook.wait_until(
+            lambda: fault.expected <= set(self._hook.of(scene.queue)), within + SLACK_SECONDS
+        )
+        if fault.lasts:
+            await asyncio.sleep(max(0.0, struck + LASTING_SECONDS * self._scale - elapsed()))
+        mended = elapsed()
+        await scene.mend()
+        due = fault.expected | fault.afterwards
+        await self._hook.wait_until(
+            lambda: is_over(self._hook.of(scene.queue), due), over_within + SLACK_SECONDS
+        )
+        self._say(f"{fault.name}: waited until {elapsed() - mended:.0f} s after it was taken back")
+        return Times(struck, mended, within, over_within)
+
+    def _allowed(self, seconds: float) -> float:
+        return seconds if self._scale == 1.0 else seconds * self._scale + SLACK_SECONDS
+
+
+def is_over(told: Mapping[str, Told], due: Collection[str]) -> bool:
+    """All that was due has been told, and everything that was told has passed."""
+    return set(due) <= set(told) and all(one.resolved is not None for one in told.values())
+
+
+async def play(directory: Path, *, scale: float = 1.0, say: Say = lambda _: None) -> Played:
+    """Strike everywhere after a calm time, take it all back, and tell what came of it."""
     lease = max(LEASE_SECONDS * scale, SHORTEST_LEASE_SECONDS)
     env = {
         "FLUID_LEASE_SECONDS": f"{lease:g}",
-        "FLUID_LOOP_BLOCKED_AFTER": "0.8",
         "FLUID_MAX_CONCURRENT_TASKS": "8",
         "FLUID_LOG_RUNS": "false",
     }
@@ -110,41 +132,28 @@ async def play(directory: Path, *, scale: float = 1.0, say: Say = lambda _: None
                 stack.enter_context(RedisServer("redis", appendonly=True)) if fault.own_server else shared,
                 directory,
                 env,
+                scale,
             )
             for fault in MATRIX
         ]
         await asyncio.gather(*map(stack.enter_async_context, scenes))
         prometheus = stack.enter_context(Watcher(scenes, alertmanager, scale))
-        await prometheus.wait_until("count(count_over_time(fluid_slots[1h]) > 1)", of_all(scenes))
+        await prometheus.wait_until("count(fluid_slots)", of_all(scenes))
         say(f"{len(scenes)} scenes are played; first all is well")
-        await hook.wait_until(lambda: bool(hook.told), CALM_SECONDS * scale)
-        say(f"told while all was well: {hook.told or 'nothing'}")
-        struck = await asyncio.gather(*map(strike, MATRIX, scenes))
-        say("everything is broken")
-        longest = max(fault.within for fault in MATRIX) * scale + SLACK_SECONDS
-        await hook.wait_until(
-            lambda: all(fault.expected <= set(hook.of(fault.queue)) for fault in MATRIX), longest
-        )
-        say("waited for what was to come; now for what was not")
-        await asyncio.sleep(AFTERMATH_SECONDS * scale)
-        return [
-            Outcome(
-                fault,
-                {alert: at - since for alert, at in hook.of(fault.queue).items()},
-                fault.within if scale == 1.0 else fault.within * scale + SLACK_SECONDS,
-            )
-            for fault, since in zip(MATRIX, struck, strict=True)
+        playing = Play(hook, prometheus, scale, say)
+        began = elapsed()
+        raised = await playing.calm()
+        calm = elapsed() - began
+        say(f"raised while all was well: {', '.join(raised) or 'nothing'}; now everything is broken")
+        times = await asyncio.gather(*map(playing.row, MATRIX, scenes))
+        outcomes = [
+            Outcome(fault, when, dict(hook.of(fault.queue)))
+            for fault, when in zip(MATRIX, times, strict=True)
         ]
-
-
-async def strike(fault: Fault, scene: Scene) -> float:
-    """Break it; the moment when that began."""
-    began = elapsed()
-    await fault.strike(scene)
-    return began
+        return Played(scale, calm, raised, outcomes, await prometheus.version())
 
 
 def of_all(scenes: Sequence[Scene]) -> Callable[[list[Sample]], bool]:
-    """Every process of every scene was seen twice."""
+    """Every process of every scene was seen."""
     processes = sum(len(scene.ports) for scene in scenes)
     return lambda samples: bool(samples) and samples[0].value == processes
