@@ -130,7 +130,9 @@ class TaskConsumer(TaskManager):
             failure_ttl=self._config.failure_ttl,
             on_settled=self._keeper.let_go,
         )
-        self._inspector = Inspector(broker=self._broker, announcer=self._announcer)
+        self._inspector = Inspector(
+            broker=self._broker, announcer=self._announcer, durable=self._config.broker_durable
+        )
         self._claiming = Claiming(
             broker=self._broker,
             slots=self._slots,

@@ -149,6 +149,13 @@ def test_compose_takes_the_stack() -> None:
     assert not validator.is_valid({**stack, "services": {"app": {"paint": "red"}}})
 
 
+def test_every_image_is_pinned_and_the_page_says_where_its_tag_was_seen() -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    images = {one["image"] for one in loaded("compose.yaml")["services"].values() if "image" in one}
+    assert [image for image in images if not re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", image)] == []
+    assert images == set(re.findall(r"^\| `([a-z]+/[a-z]+:\S+)` \| .+ \| .+ \|$", page, re.M))
+
+
 def test_a_pod_is_given_longer_to_end_than_its_bodies() -> None:
     given = RESOURCES["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     bodies = float(of_environment(CONSUMER)["FLUID_STOPPING_GRACE_PERIOD"])

@@ -39,7 +39,8 @@ CLOCK = Band(most=1.0, fine=0.5)
 
 EXPLAINED = {
     "eviction": "it may evict keys when memory is full, and with them runs: set maxmemory-policy noeviction",
-    "not_durable": "without an append-only file a restart takes runs back: set appendonly yes",
+    "not_durable": "without an append-only file a restart takes runs back: set appendonly yes, or "
+    "FLUID_BROKER_DURABLE=false where that is meant",
     "memory": "its memory is nearly full, and then it takes no runs: raise maxmemory, or find what fills it",
     "replica": "it is a replica, which takes no runs: name the primary in the broker URL",
     "clock_offset": "its clock and ours differ, so runs for an instant or with `expires` come early or late: "
@@ -49,11 +50,17 @@ EXPLAINED = {
 
 
 class Inspector(Upkeep):
-    """Looks when it starts, and then twice a minute. A danger is told when it appears and when it passes."""
+    """Looks when it starts, and then twice a minute. A danger is told when it appears and when it passes.
 
-    def __init__(self, *, broker: TaskBroker, announcer: Announcer) -> None:
+    That nothing is kept is none where it is meant: without `durable`, and of an embedded server without a
+    directory, which has said so where it was started.
+    """
+
+    def __init__(self, *, broker: TaskBroker, announcer: Announcer, durable: bool = True) -> None:
         super().__init__(name="inspector", interval=INSPECT_SECONDS)
         self._broker = broker
+        keeps = durable and not broker.url.startswith("embedded://")
+        self._meant = frozenset() if keeps else frozenset({"not_durable"})
         self._announcer = announcer
         self._most_accepted = 0
         self._rewinds = 0
@@ -68,15 +75,14 @@ class Inspector(Upkeep):
 
     async def once(self) -> None:
         self.report = await self._broker.inspect()
-        before, self.dangers = self.dangers, dangers_in(self.report, self.dangers)
+        before, self.dangers = self.dangers, dangers_in(self.report, self.dangers) - self._meant
         for danger in sorted(self.dangers - before):
-            if not self._is_meant(danger):
-                logger.warning(
-                    "the broker at %s is unsafe: %s",
-                    self._broker.url,
-                    EXPLAINED[danger],
-                    extra={"event": "broker_unsafe"},
-                )
+            logger.warning(
+                "the broker at %s is unsafe: %s",
+                self._broker.url,
+                EXPLAINED[danger],
+                extra={"event": "broker_unsafe"},
+            )
             self._announcer.announce("broker_unsafe", reason=danger)
         for danger in sorted(before - self.dangers):
             logger.warning(
@@ -88,10 +94,6 @@ class Inspector(Upkeep):
             self._announcer.announce("broker_safe", reason=danger)
         see_accepted = self.before_asking()
         see_accepted((await self._broker.snapshot()).books.accepted)
-
-    def _is_meant(self, danger: str) -> bool:
-        """An embedded server without a directory keeps nothing, and has said so where it was started."""
-        return danger == "not_durable" and self._broker.url.startswith("embedded://")
 
     def before_asking(self) -> SeeAccepted:
         """Ask for what takes the answer's total of the books, which falls only with a broker that goes back.

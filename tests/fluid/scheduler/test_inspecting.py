@@ -53,17 +53,23 @@ def server(flavour: Flavour) -> Iterator[RedisServer]:
         yield server
 
 
+def inspecting(broker: RedisBroker) -> tuple[Inspector, Recorder]:
+    """An inspector, and what it announces."""
+    announcer = Announcer(stopping_grace_period=1.0)
+    heard = Recorder()
+    announcer.dispatcher.register_handler("*.test", heard)
+    return Inspector(broker=broker, announcer=announcer), heard
+
+
 @pytest.fixture
 async def looking(server: RedisServer) -> AsyncIterator[Looking]:
     """On a server that is safe."""
     broker = RedisBroker(server.queue_url())
-    announcer = Announcer(stopping_grace_period=1.0)
-    heard = Recorder()
-    announcer.dispatcher.register_handler("*.test", heard)
+    inspector, heard = inspecting(broker)
     with server.client() as client:
         try:
             await broker.open(elapsed() + 20)
-            yield Looking(server, client, broker, Inspector(broker=broker, announcer=announcer), heard)
+            yield Looking(server, client, broker, inspector, heard)
         finally:
             await broker.close()
 
@@ -232,11 +238,35 @@ async def test_an_embedded_broker_that_keeps_nothing_says_so_once_where_it_is_st
 ) -> None:
     with TemporaryDirectory(prefix="fluid-") as directory, caplog.at_level("INFO", "fluid"):
         monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
-        async with consuming("embedded://") as (consumer, heard):
-            assert (await heard.wait_for("broker_unsafe")).reason == "not_durable"
-            assert consumer.broker_dangers == {"not_durable"}
+        broker = RedisBroker("embedded://")
+        inspector, heard = inspecting(broker)
+        try:
+            await broker.open(elapsed() + 20)
+            await inspector.once()
+        finally:
+            await broker.close()
+    assert inspector.report is not None
+    assert inspector.report.durability is Durability.none
+    assert inspector.dangers == frozenset()
+    assert heard.events == []
     assert "no persistence: nothing outlives the server" in caplog.text
     assert "is unsafe" not in caplog.text
+
+
+async def test_that_nothing_is_kept_is_no_danger_where_it_is_meant_and_the_rest_still_is(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.client() as client:
+        client.config_set("appendonly", "no")
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    async with consuming(server.queue_url(), broker_durable=False) as (consumer, heard):
+        assert (await heard.wait_for("broker_unsafe")).reason == "eviction"
+        assert consumer.broker_dangers == {"eviction"}
+        assert consumer.broker_report is not None
+        assert consumer.broker_report.durability is Durability.none
+    assert {event.reason for event in heard.of("broker_unsafe")} == {"eviction"}
+    assert "append-only" not in caplog.text
 
 
 async def test_an_answer_that_was_overtaken_is_no_fall(looking: Looking) -> None:
