@@ -36,7 +36,7 @@ class TaskManagerConfig(BaseSettings):
     broker_url: str = Field(default="", repr=False)
     """Where runs are kept; empty is `embedded://`, the private server of this directory."""
     broker_durable: bool = True
-    """Whether the broker is meant to keep runs over a restart of its own; if not, that it does not is no danger."""
+    """Whether the broker is meant to keep runs over its own restart; if not, that is no danger."""
     max_concurrent_tasks: int = Field(default=32, ge=1, le=10_000)
     """Slots: how many bodies one consumer runs at once."""
     task_timeout: float = Field(default=300.0, ge=0)

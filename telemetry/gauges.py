@@ -15,6 +15,7 @@ from telemetry import names
 from telemetry.logs import dropped_lines
 from telemetry.metrics import Metrics
 from telemetry.series import Child, Row
+from telemetry.slo import objectives_of
 
 SNAPSHOT_TIMEOUT = 2.0
 """Seconds that a scrape waits for the broker."""
@@ -101,12 +102,24 @@ class Gauges:
         yield Row(names.FLEET_EVENTS_DROPPED, [((), self._host.broker.fleet.dropped)])
         yield from self._broker_rows()
         yield Row(names.BUILD, [((__version__,), 1)])
+        yield Row(names.SLO_GOAL, list(self._goals()))
         yield Row(names.LOG_LINES_DROPPED, [((), dropped_lines())])
         for metric, values in self._handlers.items():
             yield Row(metric, list(values.items()))
         if self._snapshot is not None:
             yield from _rows_of(self._snapshot)
             yield Row(names.TASK_PAUSED, _paused(self._snapshot, self._metrics.task_labels))
+
+    def _goals(self) -> Iterator[tuple[tuple[str, ...], Child]]:
+        """What is promised of the tasks that have series of their own; 0 where nothing is."""
+        declared = objectives_of(self._host.broker.queue, self._host.registry.values())
+        promised = {(one.task, one.name): one for one in declared}
+        for task in self._metrics.task_labels:
+            for name in names.OBJECTIVE.values:
+                one = promised.get((task, name))
+                # a bound as the buckets have it
+                within = repr(float(one.within)) if one and one.within else ""
+                yield (task, name, within), one.share if one else 0.0
 
     def _broker_rows(self) -> Iterator[Row]:
         """The server, by this consumer's last look at it."""

@@ -48,6 +48,8 @@ CHANNEL = Label("channel", ("alertmanager", "webhook", "apprise"))
 DURABILITY = Label("class", ("none", "rdb", "aof_no", "aof_everysec", "aof_always"))
 ERROR_KIND = Label("kind", ("lost", "missing", "refused", OTHER))
 FOLD = Label("cause", ("over_budget", "unregistered"))
+OBJECTIVE = Label("objective", ("success", "start", "finish"))
+WITHIN = Label("within")
 CANARY_FAULT = Label("cause", ("late", "failed", "unavailable"))
 
 
@@ -258,6 +260,15 @@ RUNS_FOLDED = _counter(
     FOLD,
 )
 SERIES = _gauge("fluid_series", "Series in this answer, this one included.")
+
+SLO_GOAL = _gauge(
+    "fluid_slo_goal_ratio",
+    "The share of runs that the task promises to succeed, start or finish; 0 where it promises nothing. "
+    "`max` it. `within` is in how many seconds, a bound of the histogram; empty for `success`.",
+    TASK,
+    OBJECTIVE,
+    WITHIN,
+)
 
 # -- the canary: of each queue, the newest is the truth, so `max by (queue)` but for failures --
 

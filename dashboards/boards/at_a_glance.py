@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.boards import measures
 from dashboards.boards.links import Uid, to_board
-from dashboards.boards.look import CALM, FEW_EXPECTED, GOOD, NONE_EXPECTED, ONE_NEEDED, WATCH, Unit, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, ONE_NEEDED, PLAIN, Unit, coloured
 from dashboards.boards.panel import Panel, stat_of
 from dashboards.boards.promql import increase, of, or_zero, smallest, told, total
 from telemetry.names import (
@@ -53,7 +53,7 @@ VERDICT: tuple[Panel, ...] = (
         "it is says the table below.",
         measures.failure_ratio(window=NOW),
         unit=Unit.share,
-        steps=rising(0.01, 0.05),
+        steps=coloured("failure_ratio"),
         decimals=1,
         empty="nothing ended",
     ),
@@ -63,7 +63,7 @@ VERDICT: tuple[Panel, ...] = (
         "nothing is claimed at its priority.",
         measures.oldest_ready(),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty="no word of the queue",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
@@ -73,7 +73,7 @@ VERDICT: tuple[Panel, ...] = (
         "ended a second. 30 days stand for no end in sight. Long, with all slots busy: more consumers help.",
         measures.time_to_drain(),
         unit=Unit.seconds,
-        steps=rising(300, 900),
+        steps=coloured("time_to_drain"),
         empty="no word of the queue",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
@@ -84,7 +84,7 @@ VERDICT: tuple[Panel, ...] = (
         "is paused.",
         measures.busy_share(),
         unit=Unit.share,
-        steps=((None, GOOD), (0.95, WATCH)),
+        steps=coloured("saturation"),
         decimals=0,
         empty="no slots",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
@@ -95,7 +95,7 @@ VERDICT: tuple[Panel, ...] = (
         "task kills its process, or parameters no longer validate.",
         measures.depth("dead"),
         unit=Unit.number,
-        steps=rising(1, 10),
+        steps=coloured("dead_runs"),
         empty="no word of the queue",
     ),
     stat_of(
@@ -126,7 +126,7 @@ LAST_HOUR: tuple[Panel, ...] = (
         "that tasks depend on is ill, and retries add to its load.",
         total(increase(of(RUNS_RETRIED), HOUR)),
         unit=Unit.number,
-        steps=((None, CALM),),
+        steps=PLAIN,
         decimals=0,
         empty="no consumer",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.boards import measures
-from dashboards.boards.look import FEW_EXPECTED, GOOD, NONE_EXPECTED, ONE_NEEDED, WATCH, Unit, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, ONE_NEEDED, Unit, coloured
 from dashboards.boards.panel import Column, Panel, Query, graph, table_of
 from dashboards.boards.promql import (
     COLLECTIONS,
@@ -68,7 +68,7 @@ CONSUMERS: tuple[Panel, ...] = (
             title="Loop lag p99",
             expr=quantile(0.99, LOOP_LAG, by=EACH_CONSUMER, window="5m"),
             unit=Unit.seconds,
-            steps=((None, GOOD), (0.1, WATCH)),
+            steps=coloured("loop_lag"),
         ),
         Column(title="CPU", expr=total(rate(of(PROCESS_CPU), "5m"), *EACH_CONSUMER), unit=Unit.cores),
         Column(title="Memory", expr=largest(of(PROCESS_MEMORY), *EACH_CONSUMER), unit=Unit.bytes),
@@ -82,7 +82,7 @@ CONSUMERS: tuple[Panel, ...] = (
         "The share of each process's slots that is taken. One full and the others empty: its bodies hang.",
         Query(measures.busy_share(INSTANCE), EACH),
         unit=Unit.share,
-        steps=rising(0.8, 0.95),
+        steps=coloured("slots_busy"),
         most=1,
         empty=NO_CONSUMER,
     ),
@@ -113,7 +113,7 @@ BROKER: tuple[Panel, ...] = (
         "is large. Claims are left out, for they wait for work.",
         Query(quantile(0.99, BROKER_COMMANDS, NOT_CLAIM, by=("move",)), "{{move}}"),
         unit=Unit.seconds,
-        steps=rising(0.05, 0.5),
+        steps=coloured("broker_call"),
         empty="no calls",
         width=6,
     ),
@@ -156,7 +156,7 @@ LOOP: tuple[Panel, ...] = (
         "process are late: something does not await.",
         Query(quantile(0.99, LOOP_LAG, by=(INSTANCE,)), EACH),
         unit=Unit.seconds,
-        steps=rising(0.1, 0.25),
+        steps=coloured("loop_lag"),
         empty=NO_CONSUMER,
     ),
     graph(
@@ -173,7 +173,7 @@ LOOP: tuple[Panel, ...] = (
         "What lies between the claim and the body. It grows when the loop is busy, and with it everything.",
         Query(quantile(0.99, RUN_DISPATCH), "dispatch"),
         unit=Unit.seconds,
-        steps=rising(0.1, 0.5),
+        steps=coloured("dispatch"),
         empty="nothing was started",
     ),
     graph(
@@ -209,7 +209,7 @@ PROCESS: tuple[Panel, ...] = (
         "One core is the most that an event loop can use. Near 1 for long: more processes, not more slots.",
         Query(total(rate(of(PROCESS_CPU)), INSTANCE), EACH),
         unit=Unit.cores,
-        steps=rising(0.8, 0.95),
+        steps=coloured("cpu"),
         empty=NO_CONSUMER,
     ),
     graph(
@@ -224,7 +224,7 @@ PROCESS: tuple[Panel, ...] = (
         "The share of the files and sockets that it may open. Climbing: connections are not closed.",
         Query(ratio(largest(of(PROCESS_FILES), INSTANCE), largest(of(PROCESS_MOST_FILES), INSTANCE)), EACH),
         unit=Unit.share,
-        steps=rising(0.7, 0.9),
+        steps=coloured("open_files"),
         empty=NO_CONSUMER,
     ),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-Steps = tuple[tuple[float | None, str], ...]
-"""From which value on which colour; the first one has no value."""
+from dashboards.rules.thresholds import Steps as Steps
+from dashboards.rules.thresholds import Thresholds
 
 
 class Unit(StrEnum):
@@ -21,27 +21,22 @@ class Unit(StrEnum):
     cores = "suffix: cores"
 
 
-GOOD, WATCH, BAD, CALM = "green", "orange", "red", "blue"
+THRESHOLDS = Thresholds()
 
-PLAIN: Steps = ((None, CALM),)
+
+def coloured(name: str) -> Steps:
+    """The colours of this name in the file of thresholds; KeyError when it has none."""
+    return THRESHOLDS.colours(name)
+
+
+PLAIN = coloured("plain")
 """A number that is neither good nor bad."""
-NONE_EXPECTED: Steps = ((None, GOOD), (0.000001, BAD))
+NONE_EXPECTED = coloured("none_expected")
 """Any at all is bad."""
-FEW_EXPECTED: Steps = ((None, GOOD), (0.000001, WATCH))
+FEW_EXPECTED = coloured("few_expected")
 """Any at all is worth a look."""
-ONE_NEEDED: Steps = ((None, BAD), (1, GOOD))
+ONE_NEEDED = coloured("one_needed")
 """None at all is bad."""
-
-
-def rising(watch: float, bad: float) -> Steps:
-    """The more, the worse."""
-    return ((None, GOOD), (watch, WATCH), (bad, BAD))
-
-
-def falling(watch: float, good: float) -> Steps:
-    """The more, the better."""
-    return ((None, BAD), (watch, WATCH), (good, GOOD))
-
 
 COLOURS: Mapping[str, str] = {
     "success": "green",

@@ -12,7 +12,7 @@ from dashboards.boards.links import (
     to_logs,
     to_traces,
 )
-from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, falling, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, coloured
 from dashboards.boards.panel import Panel, Query, graph, heatmap_of, stat_of
 from dashboards.boards.promql import (
     OF_TASK,
@@ -25,13 +25,12 @@ from dashboards.boards.promql import (
     ratio,
     total,
 )
-from dashboards.boards.variables import ONE_TASK, QUEUES, SOURCES, one_of
+from dashboards.boards.variables import ONE_TASK, QUEUES, SOURCES
 from telemetry.names import (
     LAST_SUCCESS,
     RUN_DISPATCH,
     RUN_DURATION,
     RUN_LATENCY,
-    RUN_SECONDS,
     RUN_WAIT,
     RUNS_ACTIVE,
     RUNS_DEAD,
@@ -43,43 +42,45 @@ from telemetry.names import (
     RUNS_REFUSED,
     RUNS_RETRIED,
     RUNS_STARTED,
+    SLO_GOAL,
     STALE_OUTCOMES,
+    Metric,
 )
 
 NOW = "5m"
 SHOWN = "$__range"
 """All of the time that is looked at."""
 
-SUCCESS_GOALS = ["0.9", "0.95", "0.99", "0.995", "0.999", "0.9999"]
-
-OBJECTIVE = [
-    one_of("objective", "Success goal", "The share of runs that should succeed.", SUCCESS_GOALS, "0.999"),
-    one_of(
-        "within",
-        "Done within (s)",
-        "The seconds from queued to ended that are promised.",
-        [f"{bound:g}" for bound in RUN_SECONDS],
-        "60",
-    ),
-]
-
-ALLOWED = "(1 - $objective)"
-"""The share of runs that may fail."""
-
-WITHIN = 'le=~"$within(\\\\.0)?"'
-"""A bound of a bucket, as Prometheus 2 and 3 write it."""
-
 NOTHING_ENDED = "nothing ended"
+
+
+NO_GOAL = "no objective is declared"
+
+
+def goal(objective: str, *by: str) -> str:
+    """The share that the task promises of an objective; nothing where it promises nothing."""
+    promised = of(SLO_GOAL, OF_TASK, f'objective="{objective}"')
+    return f"({largest(promised, *by)} > 0)"
+
+
+def burn(window: str) -> str:
+    """How many times faster than allowed runs do not succeed; a run found dead has not."""
+    dead = total(rate(of(RUNS_DEAD, OF_TASK), window))
+    failed = total(rate(of(RUNS_ENDED, OF_TASK, 'state="failure"'), window))
+    judged = total(rate(of(RUNS_ENDED, OF_TASK, measures.VERDICTS), window))
+    return f"({failed} + {dead}) / ({judged} + {dead} > 0) / (1 - {goal('success')})"
 
 
 def budget_left(window: str) -> str:
     """The share of the failures that are allowed and have not happened; -1 when there were twice as many."""
-    return f"clamp_min(1 - ({measures.failure_ratio(OF_TASK, window=window)}) / {ALLOWED}, -1)"
+    return f"clamp_min(1 - {burn(window)}, -1)"
 
 
-def burn(window: str) -> str:
-    """How many times faster than allowed runs fail."""
-    return f"({measures.failure_ratio(OF_TASK, window=window)}) / {ALLOWED}"
+def in_time(objective: str, metric: Metric) -> str:
+    """The share of what a histogram counts that took no longer than the task promises."""
+    buckets = total(rate(of(metric, OF_TASK, part="bucket")), "le")
+    bound = f'label_join({goal(objective, "within")}, "le", "", "within")'
+    return ratio(f"sum({buckets} and on (le) {bound})", f"{total(rate(of(metric, OF_TASK, part='count')))}")
 
 
 VERDICT: tuple[Panel, ...] = (
@@ -96,7 +97,7 @@ VERDICT: tuple[Panel, ...] = (
         "errors in the logs.",
         measures.failure_ratio(OF_TASK, window=NOW),
         unit=Unit.share,
-        steps=rising(0.01, 0.05),
+        steps=coloured("failure_ratio"),
         decimals=1,
         empty=NOTHING_ENDED,
         leads_to=to_logs(LOGS_OF_TASK),
@@ -116,7 +117,7 @@ VERDICT: tuple[Panel, ...] = (
         "task.",
         quantile(0.95, RUN_WAIT, OF_TASK, window=NOW),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty="nothing was claimed",
     ),
     stat_of(
@@ -134,7 +135,7 @@ VERDICT: tuple[Panel, ...] = (
             total(increase(of(RUNS_STARTED, OF_TASK), SHOWN)), total(increase(of(RUNS_ENDED, OF_TASK), SHOWN))
         ),
         unit=Unit.number,
-        steps=rising(1.1, 2),
+        steps=coloured("attempts_a_run"),
         decimals=2,
         empty=NOTHING_ENDED,
     ),
@@ -148,13 +149,13 @@ VERDICT: tuple[Panel, ...] = (
     ),
     stat_of(
         "Budget left",
-        "The share of the allowed failures that has not happened in the time shown, for the success goal "
-        "chosen above. Below 0: the goal was missed; choose the time that the goal is meant for.",
+        "The share of the failures that the task's own objective allows, `@task(slo=...)`, and that have not "
+        "happened in the time shown. Below 0 the promise was broken; look at 30 days, which it is for.",
         budget_left(SHOWN),
         unit=Unit.share,
-        steps=falling(0, 0.25),
+        steps=coloured("budget_left"),
         decimals=0,
-        empty=NOTHING_ENDED,
+        empty=NO_GOAL,
     ),
 )
 
@@ -173,7 +174,7 @@ RED: tuple[Panel, ...] = (
         "Errors: the share of runs that fail. A step up at one moment is a deploy or a dependency.",
         Query(measures.failure_ratio(OF_TASK), "failure"),
         unit=Unit.share,
-        steps=rising(0.01, 0.05),
+        steps=coloured("failure_ratio"),
         empty=NOTHING_ENDED,
         links=[to_logs(LOGS_OF_TASK), to_traces(FAILED_TRACES_OF_TASK, "Failed attempts")],
     ),
@@ -242,7 +243,7 @@ ATTEMPTS: tuple[Panel, ...] = (
         "slots.",
         Query(quantile(0.95, RUN_WAIT, OF_TASK, by=("priority",)), "{{priority}}"),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty="nothing was claimed",
     ),
     graph(
@@ -279,14 +280,15 @@ ATTEMPTS: tuple[Panel, ...] = (
 GOAL: tuple[Panel, ...] = (
     graph(
         "Burn rate",
-        "How many times faster than allowed runs fail, over five minutes, an hour and six. Above 14.4 for "
-        "both of the shorter ones, two days' budget goes in an hour: wake up. Above 6 for six hours: today.",
+        "How many times faster than the task's objective allows runs fail, over five minutes, an hour and "
+        "six. Above 14.4 for both of the shorter ones, the budget of a month is gone in two days: act now. "
+        "Above 6 for six hours: in five days, act today.",
         Query(burn("5m"), "5 minutes"),
         Query(burn("1h"), "1 hour"),
         Query(burn("6h"), "6 hours"),
         unit=Unit.number,
-        steps=rising(6, 14.4),
-        empty=NOTHING_ENDED,
+        steps=coloured("burn_rate"),
+        empty=NO_GOAL,
     ),
     graph(
         "Budget left",
@@ -294,25 +296,21 @@ GOAL: tuple[Panel, ...] = (
         "incident; a slope is a habit.",
         Query(budget_left(SHOWN), "left"),
         unit=Unit.share,
-        steps=falling(0, 0.25),
+        steps=coloured("budget_left"),
         most=1,
-        empty=NOTHING_ENDED,
+        empty=NO_GOAL,
     ),
     graph(
-        "Done in time",
-        "The share of runs that ended within the seconds chosen above, from queued to ended. Below the goal "
-        "with short bodies: runs wait too long.",
-        Query(
-            ratio(
-                total(rate(of(RUN_LATENCY, OF_TASK, WITHIN, part="bucket"))),
-                total(rate(of(RUN_LATENCY, OF_TASK, part="count"))),
-            ),
-            "in time",
-        ),
+        "In time",
+        "The share of attempts that started, and of runs that finished, within the seconds that the task "
+        "promises; it should stay above the goal. Start alone is below: too few slots. Finish alone: the "
+        "body is slow, or retries take the time.",
+        Query(in_time("start", RUN_WAIT), "started in time"),
+        Query(in_time("finish", RUN_LATENCY), "finished in time"),
+        Query(goal("success"), "goal"),
         unit=Unit.share,
-        steps=falling(0.95, 0.99),
         most=1,
-        empty=NOTHING_ENDED,
+        empty=NO_GOAL,
     ),
 )
 
@@ -320,7 +318,7 @@ TASK = Board(
     uid=Uid.task,
     title="Fluid / Task",
     look_for="One task: rate, errors, duration; what became of its attempts; what is left of its budget.",
-    variables=(*SOURCES, *QUEUES, ONE_TASK, *OBJECTIVE),
+    variables=(*SOURCES, *QUEUES, ONE_TASK),
     links=(to_logs(LOGS_OF_TASK), to_traces(TRACES_OF_TASK)),
     rows=(
         Row("Is it well?", VERDICT),

@@ -6,7 +6,7 @@ from dashboards.boards import measures
 from dashboards.boards.at_a_glance import HOUR, LAST_HOUR, NOW, VERDICT
 from dashboards.boards.board import Board, Row
 from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, address_of_task, to_logs, to_traces
-from dashboards.boards.look import GOOD, WATCH, Unit, rising
+from dashboards.boards.look import Unit, coloured
 from dashboards.boards.panel import Column, Panel, Query, graph, table_of
 from dashboards.boards.promql import age, increase, largest, of, quantile, rate, told, top, total
 from dashboards.boards.variables import QUEUES, SOURCES
@@ -39,7 +39,7 @@ WORK: tuple[Panel, ...] = (
         "look at what they share, such as a database.",
         Query(top(5, measures.failure_ratio(by=("task",))), "{{task}}"),
         unit=Unit.share,
-        steps=rising(0.01, 0.05),
+        steps=coloured("failure_ratio"),
         empty="nothing ended",
     ),
     graph(
@@ -59,7 +59,7 @@ WORK: tuple[Panel, ...] = (
         "there are too few slots.",
         Query(quantile(0.95, RUN_WAIT, by=("priority",)), "{{priority}}"),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty="nothing was claimed",
     ),
     graph(
@@ -67,7 +67,7 @@ WORK: tuple[Panel, ...] = (
         "How long the oldest one waits. A straight line upwards: nothing of that priority is claimed.",
         Query(measures.oldest_ready("priority"), "{{priority}}"),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty="no word of the queue",
     ),
     graph(
@@ -101,7 +101,7 @@ WORK: tuple[Panel, ...] = (
         "for no end in sight.",
         Query(measures.time_to_drain("queue"), "{{queue}}"),
         unit=Unit.seconds,
-        steps=rising(300, 900),
+        steps=coloured("time_to_drain"),
         empty="no word of the queue",
     ),
 )
@@ -121,7 +121,7 @@ TASKS = table_of(
         title="Failure ratio",
         expr=measures.failure_ratio(by=BY_TASK, window=NOW),
         unit=Unit.share,
-        steps=rising(0.01, 0.05),
+        steps=coloured("failure_ratio"),
     ),
     Column(
         title="Failures, 1 h",
@@ -142,7 +142,7 @@ TASKS = table_of(
         title="Wait p95",
         expr=quantile(0.95, RUN_WAIT, by=BY_TASK, window=NOW),
         unit=Unit.seconds,
-        steps=((None, GOOD), (60, WATCH)),
+        steps=coloured("waiting"),
     ),
     Column(title="Active", expr=total(of(RUNS_ACTIVE), *BY_TASK), unit=Unit.number),
     Column(

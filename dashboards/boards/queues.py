@@ -6,7 +6,7 @@ from dashboards.boards import measures
 from dashboards.boards.board import Board, Row
 from dashboards.boards.consumers import BROKER, CONSUMERS, LOOP, PROCESS
 from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, to_logs, to_traces
-from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, coloured
 from dashboards.boards.panel import Column, Panel, Query, graph, stat_of, table_of
 from dashboards.boards.promql import any_of, increase, of, quantile, told, total
 from dashboards.boards.server import CANARY, SERVER
@@ -62,7 +62,7 @@ VERDICT: tuple[Panel, ...] = (
         "Runs that wait for a person: replay them or discard them.",
         measures.depth("dead"),
         unit=Unit.number,
-        steps=rising(1, 10),
+        steps=coloured("dead_runs"),
         empty=NO_WORD,
     ),
     stat_of(
@@ -70,7 +70,7 @@ VERDICT: tuple[Panel, ...] = (
         "How long the oldest one waits. Growing by a second each second: nothing is claimed.",
         measures.oldest_ready(),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty=NO_WORD,
     ),
     stat_of(
@@ -79,7 +79,7 @@ VERDICT: tuple[Panel, ...] = (
         "sight.",
         measures.time_to_drain(),
         unit=Unit.seconds,
-        steps=rising(300, 900),
+        steps=coloured("time_to_drain"),
         empty=NO_WORD,
     ),
     stat_of(
@@ -116,7 +116,7 @@ QUEUE: tuple[Panel, ...] = (
         "others.",
         Query(measures.oldest_ready("priority"), "{{priority}}"),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty=NO_WORD,
     ),
     graph(
@@ -133,7 +133,7 @@ QUEUE: tuple[Panel, ...] = (
         "still wait are in the graph above.",
         Query(quantile(0.99, RUN_WAIT, by=("priority",)), "{{priority}}", exemplars=True),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
         empty="nothing was claimed",
     ),
     graph(
@@ -156,21 +156,26 @@ BY_QUEUE = table_of(
         for status in ("ready", "running", "scheduled")
     ),
     Column(title="Held", expr=measures.depth("held", QUEUE_LABEL), unit=Unit.number, steps=FEW_EXPECTED),
-    Column(title="Dead", expr=measures.depth("dead", QUEUE_LABEL), unit=Unit.number, steps=rising(1, 10)),
+    Column(
+        title="Dead", expr=measures.depth("dead", QUEUE_LABEL), unit=Unit.number, steps=coloured("dead_runs")
+    ),
     Column(
         title="Oldest ready",
         expr=measures.oldest_ready(QUEUE_LABEL),
         unit=Unit.seconds,
-        steps=rising(60, 300),
+        steps=coloured("waiting"),
     ),
     Column(
         title="Time to drain",
         expr=measures.time_to_drain(QUEUE_LABEL),
         unit=Unit.seconds,
-        steps=rising(300, 900),
+        steps=coloured("time_to_drain"),
     ),
     Column(
-        title="Slots busy", expr=measures.busy_share(QUEUE_LABEL), unit=Unit.share, steps=rising(0.8, 0.95)
+        title="Slots busy",
+        expr=measures.busy_share(QUEUE_LABEL),
+        unit=Unit.share,
+        steps=coloured("slots_busy"),
     ),
     Column(title="Paused", expr=told(QUEUE_PAUSED), unit=Unit.number, steps=FEW_EXPECTED),
     Column(title="Unaccounted", expr=told(BOOKS_UNACCOUNTED), unit=Unit.number, steps=NONE_EXPECTED),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.boards import measures
 from dashboards.boards.board import Board, Row
 from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, address_of_task, to_logs, to_traces
-from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, ONE_NEEDED, Unit, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, ONE_NEEDED, Unit, coloured
 from dashboards.boards.panel import Column, Panel, Query, graph, heatmap_of, stat_of, table_of
 from dashboards.boards.promql import (
     OF_TASK,
@@ -64,7 +64,7 @@ VERDICT: tuple[Panel, ...] = (
         "How long the next tick of the worst schedule has been past. More than some seconds: nobody fires.",
         largest(OVERDUE),
         unit=Unit.seconds,
-        steps=rising(10, 60),
+        steps=coloured("overdue"),
         empty=NO_SCHEDULER,
         width=4,
     ),
@@ -93,7 +93,7 @@ VERDICT: tuple[Panel, ...] = (
         "From a tick to its fire, in the last hour. Seconds: the scheduler's loop or the broker is slow.",
         quantile(0.95, SCHEDULE_LATENESS, OF_TASK, window=HOUR),
         unit=Unit.seconds,
-        steps=rising(1, 10),
+        steps=coloured("lateness"),
         empty="nothing was fired",
         width=4,
     ),
@@ -103,7 +103,7 @@ PLAN = table_of(
     "What comes next",
     "Every schedule, the most overdue first; its name leads to its board. Look for a tick that is past, for "
     "ticks missed, and for a fire that no success followed.",
-    Column(title="Overdue", expr=OVERDUE, unit=Unit.seconds, steps=rising(10, 60)),
+    Column(title="Overdue", expr=OVERDUE, unit=Unit.seconds, steps=coloured("overdue")),
     Column(title="Next in", expr=f"clamp_min({NEXT} - time(), 0)", unit=Unit.seconds),
     Column(
         title="Last fire ago", expr=age(largest(of(SCHEDULE_LAST_FIRE, OF_TASK), *BY_TASK)), unit=Unit.seconds
@@ -128,7 +128,7 @@ PLAN = table_of(
         title="Lateness p95",
         expr=quantile(0.95, SCHEDULE_LATENESS, OF_TASK, by=BY_TASK, window=HOUR),
         unit=Unit.seconds,
-        steps=rising(1, 10),
+        steps=coloured("lateness"),
     ),
     by=BY_TASK,
     sort_by="Overdue",
@@ -149,7 +149,7 @@ OVER_TIME: tuple[Panel, ...] = (
         "and the log of the scheduler says why.",
         Query(top(10, largest(OVERDUE, "task")), "{{task}}"),
         unit=Unit.seconds,
-        steps=rising(10, 60),
+        steps=coloured("overdue"),
         empty=NO_SCHEDULER,
     ),
     graph(
@@ -174,7 +174,7 @@ OVER_TIME: tuple[Panel, ...] = (
         "The share of the runs of these tasks that fail: fired in time is not done.",
         Query(f"{measures.failure_ratio(OF_TASK, by=BY_TASK)} {WITH_SCHEDULE}", "{{task}}"),
         unit=Unit.share,
-        steps=rising(0.01, 0.05),
+        steps=coloured("failure_ratio"),
         empty="nothing ended",
     ),
     graph(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, coloured
 from dashboards.boards.panel import Panel, Query, graph
 from dashboards.boards.promql import INSTANCE, age, increase, largest, of, told, total
 from telemetry.names import (
@@ -55,7 +55,7 @@ SERVER: tuple[Panel, ...] = (
         "longer fit together.",
         Query(f"max by (instance) (abs({of(BROKER_CLOCK_OFFSET)}))", "{{instance}}"),
         unit=Unit.seconds,
-        steps=rising(0.5, 2),
+        steps=coloured("clock_offset"),
         empty=NO_CONSUMER,
     ),
     graph(
@@ -91,7 +91,7 @@ CANARY: tuple[Panel, ...] = (
         "How long ago a canary run last came through. Longer than some intervals: nothing does.",
         Query(age(largest(of(CANARY_LAST_SUCCESS), QUEUE_LABEL)), EACH_QUEUE),
         unit=Unit.seconds,
-        steps=rising(120, 600),
+        steps=coloured("canary_age"),
         empty="no canary",
     ),
     graph(

@@ -39,19 +39,6 @@ def values_of(
     )
 
 
-def one_of(name: str, label: str, look_for: str, values: list[str], chosen: str) -> dashboard.VariableModel:
-    """One of these values."""
-    return dashboard.VariableModel(
-        type_val=dashboard.VariableType.CUSTOM,
-        name=name,
-        label=label,
-        description=look_for,
-        query=",".join(values),
-        options=[dashboard.VariableOption(text=one, value=one, selected=one == chosen) for one in values],
-        current=dashboard.VariableOption(text=chosen, value=chosen),
-    )
-
-
 SOURCES = [
     source("datasource", "prometheus", "Metrics"),
     source("logs", "loki", "Logs"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.boards.board import Board, Row
 from dashboards.boards.links import ALL_LOGS, ALL_TRACES, Uid, to_logs, to_traces
-from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, rising
+from dashboards.boards.look import FEW_EXPECTED, NONE_EXPECTED, Unit, coloured
 from dashboards.boards.panel import Column, Panel, Query, graph, stat_of, table_of
 from dashboards.boards.promql import (
     ALERTS,
@@ -77,7 +77,7 @@ VERDICT: tuple[Panel, ...] = (
         "`FLUID_TELEMETRY_MAX_TASKS`.",
         largest(of(SERIES)),
         unit=Unit.number,
-        steps=rising(50_000, 150_000),
+        steps=coloured("series"),
         empty=NOBODY,
     ),
     stat_of(
@@ -205,7 +205,7 @@ HANDLERS: tuple[Panel, ...] = (
         "pause, and will soon drop.",
         Query(total(rate(of(HANDLER_SECONDS)), *BY_HANDLER), OF_HANDLER),
         unit=Unit.share,
-        steps=rising(0.7, 0.95),
+        steps=coloured("handler_time"),
         empty="no async handlers",
     ),
     graph(
@@ -279,7 +279,7 @@ OVERHEAD: tuple[Panel, ...] = (
         "How long Prometheus waits for each answer. Near its timeout, targets are about to be down.",
         Query(f"max by (instance) ({SCRAPE_SECONDS}{{{OF_JOB}}})", "{{instance}}"),
         unit=Unit.seconds,
-        steps=rising(1, 5),
+        steps=coloured("scrape"),
         empty=NOBODY,
         width=6,
     ),
@@ -289,7 +289,7 @@ OVERHEAD: tuple[Panel, ...] = (
         "slow.",
         Query(quantile(0.99, SNAPSHOT_SECONDS), "snapshot"),
         unit=Unit.seconds,
-        steps=rising(0.1, 1),
+        steps=coloured("snapshot"),
         empty="no scrape",
         width=6,
     ),

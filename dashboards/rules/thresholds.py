@@ -15,6 +15,9 @@ THRESHOLDS = Path(__file__).resolve().parents[1] / "thresholds.toml"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = re.compile(r"(\d+)([smhd])")
 
+Steps = tuple[tuple[float | None, str], ...]
+"""From which value on which colour; the first one has no value."""
+
 METRICS = {word: row.name for word, row in vars(names).items() if isinstance(row, names.Metric)}
 """The metrics, by what the catalogue calls them: `@RUNS_LOST` is `fluid_runs_lost_total`."""
 
@@ -32,11 +35,30 @@ class Thresholds:
         self._tables = tomllib.loads(path.read_text(encoding="utf-8"))
         self._scale = scale
         self._recording = self._values(self._tables.pop("recording"))
+        self._colours = self._tables.pop("colours")
 
     @property
     def alerts(self) -> frozenset[str]:
         """The alerts that have a table."""
         return frozenset(self._tables)
+
+    @property
+    def looks(self) -> frozenset[str]:
+        """The names that have colours."""
+        return frozenset(self._colours)
+
+    def colours(self, name: str) -> Steps:
+        """From which value on which colour; KeyError for a name that is not there."""
+        given = dict(self._colours[name])
+        first = str(given.pop("begins"))
+        return ((None, first), *((self._limit(value), colour) for colour, value in given.items()))
+
+    def _limit(self, value: float | str) -> float:
+        if not isinstance(value, str):
+            return value
+        alert, key = value.split(".")
+        table = self.table(alert)
+        return float(table.get(f"{key}_seconds", table[key]))
 
     def record(self, text: str) -> str:
         """A text of the recording rules, filled in; KeyError for what no table and no catalogue has."""

@@ -15,6 +15,7 @@ from dashboards.boards import BOARDS, files
 from dashboards.boards.expressions import BY_NAME, selected
 from dashboards.boards.links import Uid
 from dashboards.boards.linter import faults
+from dashboards.rules.thresholds import Steps, Thresholds
 from telemetry.names import CATALOGUE
 
 FILES = sorted((DATA / "boards").glob("*.json"))
@@ -46,6 +47,24 @@ def test_every_board_is_there_by_its_uid() -> None:
 @EACH_BOARD
 def test_a_board_has_no_faults(path: Path) -> None:
     assert list(faults(read(path))) == []
+
+
+def test_from_where_on_a_number_is_coloured_is_told_by_the_file_of_thresholds_alone() -> None:
+    thresholds = Thresholds()
+    told = {thresholds.colours(name): name for name in sorted(thresholds.looks)}
+    used = {told.get(steps, f"{title}: {steps}") for path in FILES for title, steps in all_steps(read(path))}
+    # two names may have the same colours
+    assert used == set(told.values())
+
+
+def all_steps(board: dict[str, Any]) -> Iterator[tuple[str, Steps]]:
+    """The colours of every panel, with its title, and of every column."""
+    for panel in panels(board):
+        given = [panel["fieldConfig"]["defaults"].get("thresholds")]
+        for override in panel["fieldConfig"]["overrides"]:
+            given += [one["value"] for one in override["properties"] if one["id"] == "thresholds"]
+        for thresholds in filter(None, given):
+            yield panel["title"], tuple((step["value"], step["color"]) for step in thresholds["steps"])
 
 
 def test_every_metric_of_the_catalogue_is_on_some_board() -> None:

@@ -15,6 +15,7 @@ from dashboards.rules import recording
 from dashboards.rules.thresholds import THRESHOLDS, Thresholds, duration
 from dashboards.uids import Uid
 from telemetry.rules import GRAFANA, RUNBOOK, Alert, Recording
+from telemetry.slo import BURNS
 from tests.dashboards.promql import faults, labels_put_together, selectors, sums_of_the_fleet
 from tests.dashboards.stories import STORIES
 from tests.house.reading import ROOT, report
@@ -192,6 +193,16 @@ def test_a_scale_shortens_every_duration_and_nothing_else() -> None:
         "window": "18s",
         "window_seconds": "18",
     }
+
+
+def test_a_board_is_red_from_where_on_an_alert_fires() -> None:
+    thresholds = Thresholds()
+    limit = float(thresholds.table("FluidWillNotDrainInTime")["limit_seconds"])
+    assert thresholds.colours("time_to_drain") == ((None, "green"), (300, "orange"), (limit, "red"))
+    ratio = float(thresholds.table("FluidFailureRatioHigh")["ratio"])
+    assert thresholds.colours("failure_ratio")[-1] == (ratio, "red")
+    fastest, fast = (burn.factor for burn in BURNS[:2])
+    assert thresholds.colours("burn_rate") == ((None, "green"), (fast, "orange"), (fastest, "red"))
 
 
 def test_a_name_that_nobody_gives_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from telemetry.rules import Alert, Recording
 from telemetry.slo import BURNS, Objective, burns_of, groups, objectives_of
 from telemetry.slo_board import board, uid_of
 from telemetry.status import status_of
-from tests.dashboards.promql import faults, selectors
+from tests.dashboards.promql import faults, labels_put_together, selectors
 from tests.fluid.cli.calling import call, install
 from tests.support.processes import ROOT
 from tests.support.waiting import poll
@@ -60,6 +60,28 @@ def test_what_can_be_promised_is_what_the_histograms_are_divided_by() -> None:
     assert names.RUN_WAIT.buckets == names.RUN_LATENCY.buckets == SLO.BOUNDS
 
 
+async def test_what_is_promised_is_told_with_the_bound_that_it_is_counted_by(consumer: TaskConsumer) -> None:
+    consumer.register_from_dict(TASKS)
+    telemetry = Telemetry(server=False)
+    telemetry.attach(consumer)
+    told = await scrape(telemetry)
+    goals = {
+        (one.labels["task"], one.labels["objective"], one.labels["within"]): one.value
+        for one in told.of(names.SLO_GOAL)
+    }
+    assert {key: share for key, share in goals.items() if share} == {
+        ("promised", "success", ""): 0.9,
+        ("promised", "start", "5.0"): 0.9,
+        ("promised", "finish", "60.0"): 0.9,
+        ("modest", "success", ""): 0.99,
+    }
+    assert {key for key in goals if key[0] == "free"} == {
+        ("free", name, "") for name in ("success", "start", "finish")
+    }
+    bounds = {one.labels["le"] for one in told.of(names.RUN_LATENCY) if "le" in one.labels}
+    assert {"5.0", "60.0"} <= bounds
+
+
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 async def test_a_promised_bound_is_written_as_the_rules_select_it(
     accept: str, consumer: TaskConsumer
@@ -76,6 +98,8 @@ def test_rules_ask_only_for_what_is_scraped_or_recorded() -> None:
     rules = [rule for group in groups(OBJECTIVES, runbook="runbook.md", board="") for rule in group.rules]
     recorded = frozenset(rule.record for rule in rules if isinstance(rule, Recording))
     assert [fault for rule in rules for fault in faults(rule.expr, recorded)] == []
+    mixed = [one for rule in rules if isinstance(rule, Recording) for one in labels_put_together(rule.expr)]
+    assert mixed == [], "deployments whose queues have the same name are told apart"
     bounds = {
         dict(selector.matchers)["le"]
         for rule in rules
