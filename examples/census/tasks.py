@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.census.measuring import Measurement, measure_file
-from fluid.scheduler import RetryPolicy, TaskPriority, TaskRun, task
+from fluid.scheduler import SLO, RetryPolicy, TaskPriority, TaskRun, task
 
 BIG_BYTES = 50_000
 """From here on, parsing holds the interpreter's lock for longer than the event loop should stand still."""
@@ -29,7 +29,11 @@ class SourceFile:
     path: str
 
 
-@task(priority=TaskPriority.low, retry=READ_AGAIN, timeout_seconds=30)
+PROMISED = SLO(success=0.95, start_within=30, finish_within=60)
+"""Most files are Python, and a scan is through before the next one after it."""
+
+
+@task(priority=TaskPriority.low, retry=READ_AGAIN, timeout_seconds=30, slo=PROMISED)
 async def measure(ctx: TaskRun[SourceFile]) -> Measurement:
     """Measure a small source file."""
     # Neither reading nor counting may hold up the event loop, on which everything else here lives: a thread

@@ -1,10 +1,17 @@
-"""A real Prometheus scrapes a scheduler in a bad hour: every query of every board has an answer."""
+"""A real Prometheus scrapes the census in a bad hour: every query of every board has an answer.
+
+A second, small service is in trouble of the kinds that a census has not.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,13 +21,14 @@ from dashboards.__main__ import DATA
 from fluid.clock import timestamp
 from telemetry import Telemetry
 from telemetry.settings import TelemetrySettings
+from tests.dashboards.bad_census import BadCensus
 from tests.dashboards.trouble import BadHour
 from tests.support.queues import queue_of_its_own
 from tests.support.servers import PrometheusServer, RedisServer, Sample
 from tests.support.waiting import poll
 from tests.telemetry.tracing import Tap, own_opentelemetry
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(240)]
 
 RULE = """groups: [{name: trouble, interval: 200ms, rules: [
   {alert: FluidTrouble, expr: "fluid_slots > 0", labels: {severity: warning}}]}]
@@ -33,27 +41,69 @@ BOARDS = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (DATA / "boards").glob("*.json")
 }
 
-TROUBLE = {
+
+@dataclass(frozen=True)
+class Service:
+    """What a board is opened for: a job of Prometheus, its queue, a task, and one with a schedule."""
+
+    job: str
+    queue: str
+    task: str
+    scheduled: str
+    trouble: Mapping[str, str]
+    """Numbers that are not 0 in its bad hour, by board."""
+
+    def variables(self, board: str) -> dict[str, str]:
+        """What is chosen at the top of a board."""
+        task = self.scheduled if board == "fluid-schedules" else self.task
+        fixed = {"__rate_interval": "1m", "__range": "5m"}
+        return {"job": self.job, "queue": self.queue, "task": task} | fixed
+
+
+OF_THE_CENSUS = {
     "fluid-overview": (
         "Consumers|Broker|Failure ratio|Oldest ready run|Time to drain|Slots busy|Dead runs|Failures, 1 h|"
-        "Retries, 1 h|Attempts lost, 1 h|Held runs|Loop blocked, 1 h|Ticks missed, 1 h"
+        "Retries, 1 h|Attempts lost, 1 h|Held runs"
     ),
     "fluid-task": "Ended|Failure ratio|Duration p95|Wait p95|Attempts a run|Last success",
     "fluid-queues": "Ready|Running|Held|Dead|Oldest ready run|Time to drain",
-    "fluid-schedules": "Schedules|Schedulers|Fired, 1 h|Missed, 1 h|Lateness p95",
-    "fluid-telemetry": "Alerts firing|Series, most",
+    "fluid-schedules": "Schedules|Schedulers|Fired, 1 h|Lateness p95",
+    "fluid-telemetry": "Alerts firing|Targets down|Series, most",
 }
-"""Numbers that are not 0 in a bad hour, by board."""
+OF_THE_OTHER = {
+    "fluid-overview": "Loop blocked, 1 h|Ticks missed, 1 h",
+    "fluid-task": "Budget left",
+    "fluid-queues": "Ready",
+    "fluid-schedules": "Missed, 1 h",
+    "fluid-telemetry": "Alerts firing",
+}
+OF_THE_OTHER_ALONE = frozenset(
+    {
+        "fluid-queues, Loop blocked by task",
+        "fluid-queues, Moved aside and refused",
+        "fluid-schedules, Missed",
+        "fluid-schedules, Refused",
+    }
+)
+"""Panels of which only the other service fills every query: no body of the census blocks the loop, no run of it
+is refused, and its one schedule is never late by a tick."""
 
 
 class WatchingPrometheus(PrometheusServer):
     """Has a rule whose alert fires, and is asked as Grafana asks."""
 
-    def __init__(self, target: str) -> None:
-        super().__init__(target)
+    def __init__(self, **jobs: list[str]) -> None:
+        super().__init__("")
         rules = self.directory / "rules.yml"
         rules.write_text(RULE)
-        self._config.write_text(f"{self._config.read_text()}rule_files: ['{rules}']\n")
+        scraped = [
+            {"job_name": job, "static_configs": [{"targets": targets}]} for job, targets in jobs.items()
+        ]
+        config = {"scrape_interval": "500ms", "evaluation_interval": "1s"}
+        # JSON is YAML
+        self._config.write_text(
+            json.dumps({"global": config, "rule_files": [str(rules)], "scrape_configs": scraped})
+        )
 
     async def series(self, query: Mapping[str, Any], variables: Mapping[str, str]) -> list[Any]:
         """The series of a panel's query, over time or at this instant."""
@@ -89,82 +139,83 @@ async def tap() -> AsyncIterator[Tap]:
 
 
 @pytest.fixture
-async def bad_hour(
-    valkey_server: RedisServer, tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[BadHour, WatchingPrometheus]]:
-    """A scheduler in trouble, seen by Prometheus from before it began."""
+async def watched(
+    valkey_server: RedisServer, tap: Tap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> AsyncIterator[tuple[WatchingPrometheus, Service, Service]]:
+    """Both in trouble, seen by Prometheus from before it began."""
     exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": tap.url, "OTEL_BSP_SCHEDULE_DELAY": "20"}
-    with own_opentelemetry(monkeypatch, **exporting), queue_of_its_own(valkey_server) as queue:
-        hour, telemetry = BadHour(queue.url), Telemetry(TelemetrySettings(canary=1), port=0)
+    async with AsyncExitStack() as stack:
+        queues = [stack.enter_context(queue_of_its_own(valkey_server)) for _ in range(2)]
+        census = await stack.enter_async_context(BadCensus(queues[0].url, tmp_path, exporting))
+        stack.enter_context(own_opentelemetry(monkeypatch, **exporting))
+        hour, telemetry = BadHour(queues[1].url), Telemetry(TelemetrySettings(canary=1), port=0)
         telemetry.attach(hour.scheduler)
-        async with hour.scheduler:
-            assert telemetry.url is not None
-            with WatchingPrometheus(urlsplit(telemetry.url).netloc) as prometheus:
-                await prometheus.wait_until("count_over_time(fluid_series[1m])", of_two_scrapes)
-                try:
-                    await hour.begin()
-                    # Prometheus knows all when it has seen the last of it
-                    await prometheus.wait_until(LAST_OF_IT, bool)
-                    yield hour, prometheus
-                finally:
-                    hour.over.set()
+        await stack.enter_async_context(hour.scheduler)
+        stack.callback(hour.over.set)
+        assert telemetry.url is not None
+        prometheus = stack.enter_context(
+            WatchingPrometheus(census=census.targets, other=[urlsplit(telemetry.url).netloc])
+        )
+        await prometheus.wait_until("min(count_over_time(fluid_series[1m]))", of_two_scrapes)
+        await asyncio.gather(census.begin(), hour.begin())
+        # Prometheus knows all when it has seen the last of it
+        await prometheus.wait_until(LAST_OF_IT, bool)
+        yield (
+            prometheus,
+            Service("census", queues[0].name, "measure", "scan", OF_THE_CENSUS),
+            Service("other", queues[1].name, "ship", "sweep", OF_THE_OTHER),
+        )
 
 
 def of_two_scrapes(samples: list[Sample]) -> bool:
-    return any(sample.value >= 2 for sample in samples)
+    return bool(samples) and samples[0].value >= 2
 
 
 async def test_every_query_of_every_board_has_an_answer(
-    bad_hour: tuple[BadHour, WatchingPrometheus],
+    watched: tuple[WatchingPrometheus, Service, Service],
 ) -> None:
-    hour, prometheus = bad_hour
-    variables = {
-        "job": "fluid",
-        "queue": hour.scheduler.broker.queue,
-        "task": "ship",
-        "objective": "0.999",
-        "within": "60",
-        "__rate_interval": "1m",
-        "__range": "5m",
-    }
+    prometheus, census, other = watched
     assert sum(len(panel.get("targets", ())) for board in BOARDS.values() for panel in board["panels"]) > 150
 
     async def faults() -> list[str]:
-        found = []
-        for uid, board in BOARDS.items():
-            chosen = variables | ({"task": "sweep"} if uid == "fluid-schedules" else {})
-            found += [
-                f"{uid}: {fault}"
-                async for fault in faults_of(board, chosen, prometheus, TROUBLE[uid].split("|"))
-            ]
-        return found
+        (silent, wrong), (elsewhere, wrong_elsewhere) = [await look(one) for one in (census, other)]
+        return [
+            *wrong,
+            *wrong_elsewhere,
+            *(f"nobody: {query}" for query in sorted(silent.keys() & elsewhere.keys())),
+            *(f"not the census: {one}" for one in sorted(set(silent.values()) - OF_THE_OTHER_ALONE)),
+        ]
+
+    async def look(service: Service) -> tuple[dict[str, str], list[str]]:
+        return await silent_and_wrong(service, prometheus)
 
     # a snapshot of the queue may be a second old
     await poll(faults, lambda found: not found, "boards that show the trouble", every=0.5)
 
 
-async def faults_of(
-    board: Mapping[str, Any],
-    variables: Mapping[str, str],
-    prometheus: WatchingPrometheus,
-    in_trouble: Collection[str],
-) -> AsyncIterator[str]:
-    """Queries without an answer, numbers that look as if all were well, variables without their choice."""
-    titles = {panel["title"] for panel in board["panels"]}
-    assert titles.issuperset(in_trouble)
-    for panel in board["panels"]:
-        for query in panel.get("targets", ()):
-            series = await prometheus.series(query, variables)
-            if not series:
-                yield f"{panel['title']} {query['refId']}: {query['expr']}"
-            elif panel["type"] == "stat" and panel["title"] in in_trouble and is_nothing(series):
-                yield f"{panel['title']} is 0"
-    for variable in board["templating"]["list"]:
-        name = variable["name"]
-        if variable["type"] == "query" and variables[name] not in await prometheus.values(
-            variable, variables
-        ):
-            yield f"nothing to choose for {name}"
+async def silent_and_wrong(
+    service: Service, prometheus: WatchingPrometheus
+) -> tuple[dict[str, str], list[str]]:
+    """Queries without an answer, each with its panel; and numbers that look well, and choices without any."""
+    silent, wrong = {}, []
+    for uid, board in BOARDS.items():
+        variables, in_trouble = service.variables(uid), service.trouble[uid].split("|")
+        assert {panel["title"] for panel in board["panels"]}.issuperset(in_trouble)
+        for panel in board["panels"]:
+            place = f"{uid}, {panel['title']}"
+            for query in panel.get("targets", ()):
+                series = await prometheus.series(query, variables)
+                if not series:
+                    silent[f"{place}: {query['expr']}"] = place
+                elif panel["type"] == "stat" and panel["title"] in in_trouble and is_nothing(series):
+                    wrong.append(f"{place} is 0 for {service.job}")
+        for variable in board["templating"]["list"]:
+            name = variable["name"]
+            if variable["type"] == "query" and variables[name] not in await prometheus.values(
+                variable, variables
+            ):
+                wrong.append(f"{uid}: nothing to choose for {name} of {service.job}")
+    return silent, wrong
 
 
 def is_nothing(series: list[Any]) -> bool:

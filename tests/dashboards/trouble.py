@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 
-from fluid.scheduler import Event, RetryPolicy, Task, TaskPriority, TaskRun, TaskScheduler, every, task
+from fluid.scheduler import SLO, Event, RetryPolicy, Task, TaskPriority, TaskRun, TaskScheduler, every, task
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.testing import Recorder
 
@@ -22,7 +22,9 @@ HOG_SECONDS = 1.6
 def tasks(over: asyncio.Event) -> Iterator[Task]:
     """Tasks that behave badly until it is over."""
 
-    @task(retry=RetryPolicy(max_attempts=2, wait=0.01))
+    @task(
+        retry=RetryPolicy(max_attempts=2, wait=0.01), slo=SLO(success=0.9, start_within=5, finish_within=60)
+    )
     async def ship(ctx: TaskRun) -> None:
         if ctx.params.get("broken"):
             raise ValueError("as planned")
