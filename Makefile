@@ -78,8 +78,8 @@ format: $(GROUPED) ## Format the code and mend what can be mended
 dashboards: $(GROUPED) ## Write boards and rules anew; thresholds are in dashboards/thresholds.toml
 	$(BIN)/python -m dashboards
 
-alerts-live: $(GROUPED) servers ## Break things, and see that the alerts come which should; 40 minutes, ARGS="--scale 0.1" for 5
-	$(BIN)/python -m tests.live $(ARGS)
+alerts-live: $(GROUPED) servers ## Break things, and see which alerts come and go; 45 minutes, ARGS="--scale 0.02" for one
+	$(BIN)/python -m tests.live --report docs/alerts-live.md $(ARGS)
 
 build: $(GROUPED) ## Build the wheel and the source distribution into dist/
 	rm -rf dist

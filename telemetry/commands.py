@@ -82,6 +82,8 @@ def export(
     """
     files = Site(grafana, runbook, datasource).files()
     write(out, (file for file in files if file[0].startswith(WRITTEN_ANEW) or not (out / file[0]).exists()))
+    if runbook == RUNBOOK:
+        typer.echo(f"alerts and boards link to {RUNBOOK}: say where your runbook is, --runbook URL", err=True)
 
 
 def write(out: Path, texts: Iterable[tuple[str, str]]) -> None:

@@ -59,7 +59,7 @@ class Site:
         )
 
     def _board(self, text: str) -> str:
-        board: dict[str, Any] = json.loads(text)
+        board: dict[str, Any] = json.loads(self._linked(text))
         for variable in board["templating"]["list"]:
             if variable["type"] == "datasource" and variable["query"] == "prometheus":
                 variable["current"] = {"text": self.datasource, "value": self.datasource}

@@ -44,13 +44,13 @@ VERDICT: tuple[Panel, ...] = (
         unit=Unit.number,
         steps=ONE_NEEDED,
         words={"0": "away", "1": "up"},
-        empty="nobody asks it",
+        empty="no process is seen",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
     stat_of(
         "Failure ratio",
-        "Runs that failed for good in the last five minutes, among all that succeeded or failed. Which task "
-        "it is says the table below.",
+        "Runs that failed for good in the last five minutes, among all that succeeded or failed. The "
+        "table of tasks below says which task it is.",
         measures.failure_ratio(window=NOW),
         unit=Unit.share,
         steps=coloured("failure_ratio"),
@@ -64,7 +64,7 @@ VERDICT: tuple[Panel, ...] = (
         measures.oldest_ready(),
         unit=Unit.seconds,
         steps=coloured("waiting"),
-        empty="no word of the queue",
+        empty="no answer of the broker",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
     stat_of(
@@ -74,7 +74,7 @@ VERDICT: tuple[Panel, ...] = (
         measures.time_to_drain(),
         unit=Unit.seconds,
         steps=coloured("time_to_drain"),
-        empty="no word of the queue",
+        empty="no answer of the broker",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
     stat_of(
@@ -91,12 +91,12 @@ VERDICT: tuple[Panel, ...] = (
     ),
     stat_of(
         "Dead runs",
-        "Runs for which no verdict was possible; each waits for a person to replay or discard it. Growing: a "
-        "task kills its process, or parameters no longer validate.",
+        "Runs for which no verdict was possible; each waits for a person to replay or discard it: "
+        "`fluid runs ls --state dead`. Growing: a task kills its process, or parameters no longer validate.",
         measures.depth("dead"),
         unit=Unit.number,
         steps=coloured("dead_runs"),
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
     stat_of(
         "Books",
@@ -106,7 +106,7 @@ VERDICT: tuple[Panel, ...] = (
         unit=Unit.number,
         steps=NONE_EXPECTED,
         words={"0": "balanced"},
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
 )
 
@@ -147,7 +147,7 @@ LAST_HOUR: tuple[Panel, ...] = (
         measures.depth("held"),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty="no word of the queue",
+        empty="no answer of the broker",
         leads_to=to_board(Uid.queues, "Queues and consumers"),
     ),
     stat_of(
@@ -156,7 +156,7 @@ LAST_HOUR: tuple[Panel, ...] = (
         total(told(QUEUE_PAUSED)),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
     stat_of(
         "Loop blocked, 1 h",

@@ -10,7 +10,7 @@ from typing import Any
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.boards.links import TAG, Uid, to_boards
+from dashboards.boards.links import TAG, Uid, to_boards, to_runbook
 from dashboards.boards.panel import Panel
 
 COLUMNS = 24
@@ -60,7 +60,7 @@ class Board:
             schema_version=OLDEST_SCHEMA,
             version=1,
             templating=dashboard.DashboardDashboardTemplating(list_val=list(self.variables)),
-            links=[to_boards(), *self.links],
+            links=[to_boards(), to_runbook(), *self.links],
             panels=list(self._placed()),
         )
         written = json.loads(JSONEncoder().encode(model))

@@ -214,7 +214,7 @@ PROCESS: tuple[Panel, ...] = (
     ),
     graph(
         "Memory by process",
-        "A line that only climbs is a leak; a saw with kills is one that was found out.",
+        "A line that only climbs is a leak; so is a saw whose teeth are restarts.",
         Query(largest(of(PROCESS_MEMORY), INSTANCE), EACH),
         unit=Unit.bytes,
         empty=NO_CONSUMER,

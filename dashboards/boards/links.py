@@ -10,6 +10,7 @@ from urllib.parse import quote
 from grafana_foundation_sdk.models import dashboard
 
 from dashboards.uids import Uid as Uid
+from telemetry.rules import RUNBOOK
 
 TAG = "fluid"
 """Every board has it, and leads to every other that has."""
@@ -45,6 +46,11 @@ def to_boards() -> dashboard.DashboardLink:
         include_vars=True,
         keep_time=True,
     )
+
+
+def to_runbook() -> dashboard.DashboardLink:
+    """To what to do about each alert; where that is, `fluid dashboards export` is told."""
+    return _link("Runbook", RUNBOOK, new_tab=True)
 
 
 def to_logs(expr: str, title: str = "Logs") -> dashboard.DashboardLink:

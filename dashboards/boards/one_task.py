@@ -89,7 +89,7 @@ VERDICT: tuple[Panel, ...] = (
         "Runs of this task that ended, a second, in the last five minutes.",
         total(rate(of(RUNS_ENDED, OF_TASK), NOW)),
         unit=Unit.runs_per_second,
-        empty="unknown here",
+        empty="no such task here",
     ),
     stat_of(
         "Failure ratio",
@@ -125,7 +125,7 @@ VERDICT: tuple[Panel, ...] = (
         "Attempts under way. As many as the slots of the fleet: this task keeps all others waiting.",
         total(of(RUNS_ACTIVE, OF_TASK)),
         unit=Unit.number,
-        empty="unknown here",
+        empty="no such task here",
     ),
     stat_of(
         "Attempts a run",
@@ -225,7 +225,7 @@ ATTEMPTS: tuple[Panel, ...] = (
         Query(total(rate(of(RUNS_STARTED, OF_TASK))), "started"),
         Query(total(rate(of(RUNS_ENDED, OF_TASK))), "ended"),
         unit=Unit.runs_per_second,
-        empty="unknown here",
+        empty="no such task here",
     ),
     graph(
         "Retries by reason",
@@ -233,7 +233,7 @@ ATTEMPTS: tuple[Panel, ...] = (
         "short. Process died: memory, or a crash in native code.",
         Query(total(rate(of(RUNS_RETRIED, OF_TASK)), "reason"), "{{reason}}", exemplars=True),
         unit=Unit.per_second,
-        empty="unknown here",
+        empty="no such task here",
         stacked=True,
         links=[to_logs(LOGS_OF_TASK)],
     ),
@@ -255,7 +255,7 @@ ATTEMPTS: tuple[Panel, ...] = (
         Query(total(increase(of(STALE_OUTCOMES, OF_TASK))), "stale"),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty="unknown here",
+        empty="no such task here",
     ),
     graph(
         "Held by reason",
@@ -263,17 +263,17 @@ ATTEMPTS: tuple[Panel, ...] = (
         "message means that consumers are older than producers.",
         Query(total(increase(of(RUNS_HELD, OF_TASK)), "reason"), "{{reason}}"),
         unit=Unit.number,
-        empty="unknown here",
+        empty="no such task here",
     ),
     graph(
         "Dead and refused",
         "Runs that no verdict was possible for, and runs that could not be queued at all. Dead ones wait "
-        "for a person; refused ones never were.",
+        "for a person; refused ones were never in the queue.",
         Query(total(increase(of(RUNS_DEAD, OF_TASK)), "reason"), "dead: {{reason}}"),
         Query(total(increase(of(RUNS_REFUSED, OF_TASK)), "reason"), "refused: {{reason}}"),
         unit=Unit.number,
         steps=NONE_EXPECTED,
-        empty="unknown here",
+        empty="no such task here",
     ),
 )
 

@@ -68,7 +68,7 @@ WORK: tuple[Panel, ...] = (
         Query(measures.oldest_ready("priority"), "{{priority}}"),
         unit=Unit.seconds,
         steps=coloured("waiting"),
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
     graph(
         "Open runs",
@@ -77,7 +77,7 @@ WORK: tuple[Panel, ...] = (
         Query(total(told(QUEUE_RUNS), "status"), "{{status}}"),
         unit=Unit.number,
         stacked=True,
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
     graph(
         "Books",
@@ -85,7 +85,7 @@ WORK: tuple[Panel, ...] = (
         "backlog grows. Replayed: somebody runs failures again.",
         Query(total(told(BOOKS_RUNS, window=NOW), "outcome"), "{{outcome}}"),
         unit=Unit.runs_per_second,
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
     graph(
         "Slots",
@@ -102,7 +102,7 @@ WORK: tuple[Panel, ...] = (
         Query(measures.time_to_drain("queue"), "{{queue}}"),
         unit=Unit.seconds,
         steps=coloured("time_to_drain"),
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
 )
 

@@ -22,16 +22,16 @@ from telemetry.names import (
     RUNS_REFUSED,
 )
 
-NO_WORD = "no word of the queue"
+NO_ANSWER = "no answer of the broker"
 
 VERDICT: tuple[Panel, ...] = (
     stat_of(
         "Ready",
-        "Runs that could start now. What counts is not how many, but how long they wait: see the next but "
-        "four.",
+        "Runs that could start now. What counts is not how many they are but how long they wait: see Oldest "
+        "ready run.",
         measures.depth("ready"),
         unit=Unit.number,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Running",
@@ -39,31 +39,31 @@ VERDICT: tuple[Panel, ...] = (
         "that Prometheus does not scrape.",
         measures.depth("running"),
         unit=Unit.number,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Scheduled",
         "Runs that are not due yet: delayed, or between two attempts. A sudden crowd is a wave of retries.",
         measures.depth("scheduled"),
         unit=Unit.number,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Held",
         "Runs that may not be claimed now: a limit, a paused task, a task that no consumer knows. The "
-        "reasons are further down.",
+        "reasons are further down; `fluid runs ls --state held` lists them.",
         measures.depth("held"),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Dead",
-        "Runs that wait for a person: replay them or discard them.",
+        "Runs that wait for a person to replay or discard them; `fluid runs ls --state dead` lists them.",
         measures.depth("dead"),
         unit=Unit.number,
         steps=coloured("dead_runs"),
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Oldest ready run",
@@ -71,7 +71,7 @@ VERDICT: tuple[Panel, ...] = (
         measures.oldest_ready(),
         unit=Unit.seconds,
         steps=coloured("waiting"),
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Time to drain",
@@ -80,7 +80,7 @@ VERDICT: tuple[Panel, ...] = (
         measures.time_to_drain(),
         unit=Unit.seconds,
         steps=coloured("time_to_drain"),
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     stat_of(
         "Paused",
@@ -88,7 +88,7 @@ VERDICT: tuple[Panel, ...] = (
         total(told(QUEUE_PAUSED)),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
 )
 
@@ -99,7 +99,7 @@ QUEUE: tuple[Panel, ...] = (
         "with slots free: claiming has stopped, or the queue is paused.",
         Query(total(told(QUEUE_RUNS), "status"), "{{status}}"),
         unit=Unit.number,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
         stacked=True,
     ),
     graph(
@@ -107,7 +107,7 @@ QUEUE: tuple[Panel, ...] = (
         "Which priority the backlog has. High should be near nothing.",
         Query(measures.depth("ready", "priority"), "{{priority}}"),
         unit=Unit.number,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
         stacked=True,
     ),
     graph(
@@ -117,7 +117,7 @@ QUEUE: tuple[Panel, ...] = (
         Query(measures.oldest_ready("priority"), "{{priority}}"),
         unit=Unit.seconds,
         steps=coloured("waiting"),
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     graph(
         "In and out",
@@ -125,7 +125,7 @@ QUEUE: tuple[Panel, ...] = (
         "rest is how fast the backlog grows.",
         Query(total(told(BOOKS_RUNS, window="5m"), "outcome"), "{{outcome}}"),
         unit=Unit.runs_per_second,
-        empty=NO_WORD,
+        empty=NO_ANSWER,
     ),
     graph(
         "Wait by priority, p99",
@@ -143,7 +143,7 @@ QUEUE: tuple[Panel, ...] = (
         Query(any_of(total(increase(of(RUNS_HELD)), "reason")), "held: {{reason}}"),
         Query(any_of(total(increase(of(RUNS_REFUSED)), "reason")), "refused: {{reason}}"),
         unit=Unit.number,
-        empty="nothing was",
+        empty="nothing was held or refused",
     ),
 )
 

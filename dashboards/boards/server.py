@@ -72,7 +72,7 @@ SERVER: tuple[Panel, ...] = (
         Query(total(told(TASK_PAUSED), QUEUE_LABEL), EACH_QUEUE),
         unit=Unit.number,
         steps=FEW_EXPECTED,
-        empty="no word of the queue",
+        empty="no answer of the broker",
     ),
 )
 

@@ -49,9 +49,10 @@ HOUR = "1h"
 NOBODY = "nothing is watched"
 BY_HANDLER = ("event", "handler")
 OF_HANDLER = "{{event}} {{handler}}"
-OURS = f'{ALERTS}{{alertname=~"Fluid.+", queue=~"$queue|"}}'
-"""Alerts of our rules; some are of no queue."""
-FIRING = f'{ALERTS}{{alertname=~"Fluid.+", alertstate="firing", queue=~"$queue|"}}'
+OF_OURS = f'alertname=~"Fluid.+", {OF_JOB}, queue=~"$queue|"'
+"""Alerts of our rules; some are of a job and no queue."""
+OURS = f"{ALERTS}{{{OF_OURS}}}"
+FIRING = f'{ALERTS}{{{OF_OURS}, alertstate="firing"}}'
 
 VERDICT: tuple[Panel, ...] = (
     stat_of(
@@ -131,14 +132,14 @@ VERDICT: tuple[Panel, ...] = (
 ALERTING: tuple[Panel, ...] = (
     table_of(
         "Firing now",
-        "What fires, with where. The runbook has a section for each.",
+        "What fires, and where. The runbook, at the top, has a section for each.",
         Column(
             title="Series",
-            expr=f"count by (alertname, severity, queue, task) ({FIRING})",
+            expr=f"count by (alertname, severity, job, queue, task) ({FIRING})",
             unit=Unit.number,
             steps=NONE_EXPECTED,
         ),
-        by=("alertname", "severity", "queue", "task"),
+        by=("alertname", "severity", "job", "queue", "task"),
         sort_by="alertname",
         empty="nothing fires",
         width=10,

@@ -85,8 +85,8 @@ OF_THE_OTHER_ALONE = frozenset(
         "fluid-schedules, Refused",
     }
 )
-"""Panels of which only the other service fills every query: no body of the census blocks the loop, no run of it
-is refused, and its one schedule is never late by a tick."""
+"""Panels of which only the other service fills every query: no body of the census blocks the loop, none of
+its runs is refused, and its one schedule is never late by a tick."""
 
 
 class WatchingPrometheus(PrometheusServer):

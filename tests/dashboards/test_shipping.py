@@ -277,6 +277,8 @@ def test_links_and_boards_are_those_of_the_site() -> None:
         if path.startswith("boards/"):
             (chosen,) = (one for one in json.loads(text)["templating"]["list"] if one["name"] == "datasource")
             assert chosen["current"] == {"text": "metrics-1", "value": "metrics-1"}
+            (book,) = (link for link in json.loads(text)["links"] if link["title"] == "Runbook")
+            assert book["url"] == "https://book.test/fluid"
     sources = yaml.safe_load(site["grafana/provisioning/datasources/fluid.yaml"])["datasources"]
     assert [source["uid"] for source in sources] == ["metrics-1", "tempo", "alertmanager"]
 

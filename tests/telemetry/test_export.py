@@ -38,6 +38,7 @@ async def test_boards_and_rules_are_written_anew_and_the_rest_is_somebodys(tmp_p
         (out / path).write_text("# mine\n", encoding="utf-8")
     answer = await export(tmp_path / "site", str(out))
     assert answer.code == 0
+    assert "say where your runbook is, --runbook URL" in answer.err
     assert (out / "alertmanager.yml").read_text(encoding="utf-8") == "# mine\n"
     assert str(out / "alertmanager.yml") not in answer.lines
     shipped = dict(Site().files())
