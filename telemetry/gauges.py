@@ -15,7 +15,7 @@ from telemetry import names
 from telemetry.logs import dropped_lines
 from telemetry.metrics import Metrics
 from telemetry.series import Child, Row
-from telemetry.slo import objectives_of
+from telemetry.slo import Objective, objectives_of
 
 SNAPSHOT_TIMEOUT = 2.0
 """Seconds that a scrape waits for the broker."""
@@ -113,7 +113,7 @@ class Gauges:
     def _goals(self) -> Iterator[tuple[tuple[str, ...], Child]]:
         """What is promised of the tasks that have series of their own; 0 where nothing is."""
         declared = objectives_of(self._host.broker.queue, self._host.registry.values())
-        promised = {(one.task, one.name): one for one in declared}
+        promised: dict[tuple[str, str], Objective] = {(one.task, one.name): one for one in declared}
         for task in self._metrics.task_labels:
             for name in names.OBJECTIVE.values:
                 one = promised.get((task, name))

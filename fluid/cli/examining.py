@@ -61,7 +61,9 @@ async def _ask_broker(manager: TaskManager, walk: Walk) -> None:
     unseen = ["consumer", "books", "clock", "persistence"]
     try:
         async with asyncio.timeout(BROKER_SECONDS):
-            walk.findings += look_at_server(await broker.inspect(), broker.url)
+            report = await broker.inspect()
+        durable = manager.config.broker_durable
+        walk.findings += look_at_server(report, broker.url, durable=durable)
         unseen = ["consumer", "books"]
         async with asyncio.timeout(BROKER_SECONDS):
             queue = Queue(await broker.snapshot(), await broker.consumers(), manager.config.lease_seconds)

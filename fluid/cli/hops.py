@@ -48,22 +48,22 @@ class Queue:
         return [one for one in self.consumers if one.seen <= self.lease]
 
 
-def look_at_server(report: BrokerReport, url: str) -> Iterator[Finding]:
-    """The broker as such, its clock, and what it keeps."""
+def look_at_server(report: BrokerReport, url: str, *, durable: bool) -> Iterator[Finding]:
+    """The broker as such, its clock, and what it keeps; `durable` if it is meant to keep runs."""
     limit = f"of {report.memory_limit / MEGABYTE:.0f} MB" if report.memory_limit else "MB, without a limit,"
     fine = {
         "broker": f"{report.server} answers at {url}: {report.memory_used / MEGABYTE:.1f} {limit} are used",
         "clock": f"the server's clock and ours agree within {span(abs(report.clock_offset))}",
         "persistence": _KEEPS[report.durability],
     }
-    dangers = dangers_in(report, frozenset())
+    dangers = dangers_in(report, frozenset()) - (frozenset() if durable else {"not_durable"})
     for danger in sorted(dangers):
         told, _, advice = EXPLAINED[danger].partition(": ")
         hop = _HOP_OF.get(danger, "broker")
         if danger == "clock_offset":
             told = f"{told} ({report.clock_offset:+.1f} s)"
         if danger == "not_durable":
-            # It is how `embedded://` is meant to be, and may be how others are.
+            # It is how `embedded://` is meant to be.
             yield Finding(hop, Mark.warning, f"{_KEEPS[report.durability]}: {told}", _durable(url, advice))
         else:
             yield Finding(hop, Mark.broken, told, advice)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.servers
     "story", STORIES, ids=lambda story: re.sub(r"\W+", "-", f"{story.alert} {story.rule}")
 )
 def test_an_alert_is_silent_fires_and_resolves(story: Story, tmp_path: Path) -> None:
-    labels = {"job": "workers"} | story.labels
+    labels = {"job": "workers", **story.labels}
     fired = promtool.expected(ALERTS[story.alert], labels, story.says)
     promtool.run(
         tmp_path,

@@ -12,6 +12,7 @@ OPEN = {
     "event": "of the events' table",
     "handler": "registered",
     "version": "one in a process",
+    "within": "one for each objective of a task",
 }
 """Labels whose values are not in the catalogue, and what bounds them."""
 

@@ -26,8 +26,15 @@ async def test_it_answers_0_with_a_table_and_what_should_be_known(queue: OwnQueu
     table = dict(line.split()[:2] for line in told.lines[1 : told.lines.index("")])
     assert [hop for hop in table if hop in CORE] == CORE
     assert [hop for hop in CORE if table[hop] != "fine"] == ["persistence"]
-    assert "to do        set appendonly yes" in told.lines
+    assert "to do        set appendonly yes, or FLUID_BROKER_DURABLE=false where that is meant" in told.lines
     assert told.lines[-1] == "no hop is broken"
+
+
+async def test_that_nothing_is_kept_is_fine_where_it_is_meant(queue: OwnQueue, tmp_path: Path) -> None:
+    env = install(tmp_path) | {"FLUID_BROKER_DURABLE": "false"}
+    told = await call("doctor", "--broker-url", queue.url, "--json", env=env)
+    (persistence,) = (found for found in told.json["findings"] if found["hop"] == "persistence")
+    assert (persistence["mark"], persistence["told"]) == ("fine", "nothing outlives the server")
 
 
 async def test_it_answers_1_and_names_what_is_broken_in_json_too(queue: OwnQueue, tmp_path: Path) -> None:
