@@ -72,7 +72,7 @@ def _budget(objective: Objective, number: int, y: int) -> dict[str, Any]:
         "below 0, the promise is broken.",
         "gridPos": {"x": 0, "y": y, "w": 6, "h": HEIGHT},
         "datasource": DATASOURCE,
-        "targets": [_target("A", f"{LEFT}{objective.selector}", "left")],
+        "targets": [_target("A", f"{LEFT}{objective.selector}", "{{job}}")],
         "fieldConfig": {
             "defaults": {
                 "unit": "percentunit",
@@ -87,7 +87,11 @@ def _budget(objective: Objective, number: int, y: int) -> dict[str, Any]:
 
 def _burning(objective: Objective, number: int, y: int) -> dict[str, Any]:
     targets = [
-        _target(chr(ord("A") + place), f"{objective.bad(burn.long)} / {objective.budget:.10g}", burn.long)
+        _target(
+            chr(ord("A") + place),
+            f"{objective.bad(burn.long)} / {objective.budget:.10g}",
+            f"{burn.long} {{{{job}}}}",
+        )
         for place, burn in enumerate(BURNS)
     ]
     steps = [{"color": "green", "value": None}, {"color": "yellow", "value": 1}, {"color": "red", "value": 6}]

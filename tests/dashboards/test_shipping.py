@@ -203,7 +203,11 @@ def test_what_scales_asks_for_what_is_recorded() -> None:
     for asked in (trigger["metadata"]["query"], query.replace("<<.LabelMatchers>>", 'queue="fluid"')):
         assert "drain_seconds" in asked
         assert [*faults(asked, RECORDED), *sums_of_the_fleet(asked)] == []
+    # what is scraped through a service is a job of its name
+    job = RESOURCES["Service"]["metadata"]["name"]
+    assert f'job="{job}"' in trigger["metadata"]["query"]
     (metric,) = RESOURCES["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["external"]["metric"]["selector"]["matchLabels"]["job"] == job
     assert metric["external"]["metric"]["name"] == rule["name"]["as"]
     assert RESOURCES["ScaledObject"]["spec"]["minReplicaCount"] >= 1
 
