@@ -10,6 +10,7 @@ from typing import Self
 
 from examples.census import tasks
 from fluid.scheduler import Snapshot, TaskManager, TaskRun, task
+from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.processes import PythonProcess
 from tests.support.waiting import poll
 
@@ -17,7 +18,7 @@ SLOTS = 4
 """Of one census."""
 BIG_LINES = 5_000
 MANY = 8
-"""Runs of a kind: each process gets some."""
+"""Runs of a kind."""
 
 
 @task
@@ -31,7 +32,11 @@ async def scan(ctx: TaskRun) -> None:
 
 
 class BadCensus:
-    """Two processes of it on one queue, as `async with`; `begin` breaks what can be broken from outside."""
+    """Two processes of it on one queue, as `async with`; `begin` breaks what can be broken from outside.
+
+    The second one comes when the first has its hands full, and does nothing but freeze: of a process that
+    cannot be scraped any more, a board shows no gauge.
+    """
 
     def __init__(self, broker_url: str, directory: Path, env: Mapping[str, str]) -> None:
         self._sources = directory / "sources"
@@ -49,16 +54,17 @@ class BadCensus:
             "CENSUS_REPORT": str(directory / "nowhere" / "report.txt"),
             **env,
         }
-        self._processes = [
+        ports = [free_port() for _ in range(2)]
+        self.targets = [f"{LOOPBACK}:{port}" for port in ports]
+        """Where each of them is scraped."""
+        self._first, self._second = (
             PythonProcess(
-                *("-m", "examples.census", self._sources, "--port", "0"),
-                output=directory / f"census-{number}.log",
+                *("-m", "examples.census", self._sources, "--port", str(port)),
+                output=directory / f"census-{port}.log",
                 env=told,
             )
-            for number in range(2)
-        ]
-        self.targets: list[str] = []
-        """Where each of them is scraped."""
+            for port in ports
+        )
 
     async def __aenter__(self) -> Self:
         self._sources.mkdir()
@@ -67,11 +73,7 @@ class BadCensus:
         (self._sources / "broken.py").write_text("print 'this was Python once'\n", encoding="utf-8")
         os.mkfifo(self._endless)
         try:
-            for process in self._processes:
-                await self._within.enter_async_context(process)
-            for process in self._processes:
-                found = await process.wait_for_line(r"^telemetry +http://(\S+)")
-                self.targets.append(found[1].rstrip("/"))
+            await self._start(self._first)
             await self._within.enter_async_context(self._manager)
         except BaseException:
             await self._within.aclose()
@@ -96,13 +98,23 @@ class BadCensus:
                 and seen.books.failure >= before.failure + 2 * MANY
             )
         )
-        for _ in range(2 * SLOTS):
-            await queue(tasks.measure_big, path=str(self._endless))
-        await self._until(lambda seen: seen.running == 2 * SLOTS)
-        self._processes[1].pause()
-        await self._until(lambda seen: seen.dead >= SLOTS)
+        await self._fill(SLOTS)
+        await self._start(self._second)
+        await self._fill(2 * SLOTS)
+        self._second.pause()
+        await self._until(lambda seen: seen.dead >= 1)
         await queue(tasks.measure, path=str(self._sources / "small.py"))
         await self._until(lambda seen: seen.ready >= 1)
+
+    async def _start(self, process: PythonProcess) -> None:
+        await self._within.enter_async_context(process)
+        await process.wait_for_line(r"^telemetry +http://")
+
+    async def _fill(self, slots: int) -> None:
+        """Have a file that never ends in each of so many slots."""
+        for _ in range(SLOTS):
+            await self._manager.queue(tasks.measure_big, path=str(self._endless))
+        await self._until(lambda seen: seen.running == slots)
 
     async def _until(self, holds: Callable[[Snapshot], bool]) -> None:
         await poll(self._manager.broker.snapshot, holds, "the queue of the census to be that bad")

@@ -12,7 +12,12 @@ Seen = TypeVar("Seen")
 
 
 async def poll(
-    look: Callable[[], Awaitable[Seen]], holds: Callable[[Seen], bool], what: str, *, every: float = 0.02
+    look: Callable[[], Awaitable[Seen]],
+    holds: Callable[[Seen], bool],
+    what: str,
+    *,
+    every: float = 0.02,
+    patience: float = PATIENCE,
 ) -> Seen:
     """What `look` saw when it first held, looking `every` so many seconds.
 
@@ -20,11 +25,11 @@ async def poll(
     """
     last: object = None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while True:
                 last = seen = await look()
                 if holds(seen):
                     return seen
                 await asyncio.sleep(every)
     except TimeoutError:
-        raise AssertionError(f"waited {PATIENCE:g} s in vain for {what}; last seen: {last}") from None
+        raise AssertionError(f"waited {patience:g} s in vain for {what}; last seen: {last}") from None
