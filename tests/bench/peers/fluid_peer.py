@@ -8,6 +8,7 @@ import importlib
 import os
 from collections.abc import AsyncIterator
 
+from fluid.cli.running import spare_the_collector
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
 from telemetry import Telemetry, logs
 from telemetry.settings import TelemetrySettings
@@ -44,7 +45,9 @@ async def consume() -> None:
     consumer.register_task(nothing)
     consumer.register_task(stamped)
     watched(consumer)
-    await consumer.run()
+    await consumer.start_running()
+    spare_the_collector()  # as `fluid run` does
+    await consumer.wait_for_exit()
 
 
 def work() -> None:

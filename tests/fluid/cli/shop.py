@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,12 @@ async def block(ctx: TaskRun) -> None:
     ctx.logger.info("blocking")
     while True:
         time.sleep(0.01)  # noqa: ASYNC251 - this is what must not stop a stop
+
+
+@task
+async def look_at_collector(ctx: TaskRun) -> dict[str, int]:
+    """Tell how the garbage collector is set."""
+    return {"threshold": gc.get_threshold()[0], "frozen": gc.get_freeze_count()}
 
 
 @task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -56,6 +57,14 @@ async def test_sigterm_lets_a_body_finish_and_answers_0(queue: OwnQueue, gate: P
         await fluid.wait_for_line("stopped")
     run = await call("runs", "show", queued.out.strip(), "--json")
     assert run.json["state"] == "success"
+
+
+async def test_a_process_that_serves_looks_for_garbage_seldom(queue: OwnQueue, tmp_path: Path) -> None:
+    async with running(tmp_path):
+        ended = await call("queue", SHOP, "look_at_collector", "--wait", "20", "--json")
+    result = ended.json["result"]
+    assert result["threshold"] > gc.get_threshold()[0]
+    assert result["frozen"] > 1000
 
 
 @pytest.mark.parametrize("reader", ["stands still", "has gone"])
