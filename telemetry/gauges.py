@@ -20,6 +20,9 @@ from telemetry.slo import Objective, objectives_of
 SNAPSHOT_TIMEOUT = 2.0
 """Seconds that a scrape waits for the broker."""
 
+AWAY_TIMEOUT = 0.2
+"""Seconds that it waits for a broker that gave no answer the last time; the question goes on meanwhile."""
+
 SNAPSHOT_FRESH = 1.0
 """Scrapes within so many seconds share a snapshot."""
 
@@ -36,14 +39,19 @@ class Snapshots:
         self._process = metrics.process
         self._asking: asyncio.Task[Snapshot | None] | None = None
         self._asked_at = float("-inf")
+        self._away = False
 
     async def newest(self) -> Snapshot | None:
-        """A snapshot no older than a second; None when the broker is away."""
+        """A snapshot no older than a second; None when the broker is away.
+
+        The first to find it away waits for `SNAPSHOT_TIMEOUT`, later ones no longer than `AWAY_TIMEOUT`.
+        """
         if self._asking is None or (self._asking.done() and elapsed() - self._asked_at >= SNAPSHOT_FRESH):
             self._asked_at = elapsed()
             self._asking = asyncio.create_task(self._ask(), name="telemetry-snapshot")
         # One who asks may go away; the others still want the answer.
-        return await asyncio.shield(self._asking)
+        done, _ = await asyncio.wait({self._asking}, timeout=AWAY_TIMEOUT if self._away else None)
+        return next((asking.result() for asking in done), None)
 
     def forget(self) -> None:
         """Ask no more."""
@@ -55,16 +63,19 @@ class Snapshots:
         began = elapsed()
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT):
-                return await self._broker.snapshot()
+                snapshot = await self._broker.snapshot()
         except (BrokerError, TimeoutError):
-            self._process.snapshot_errors[""] += 1
-            return None
+            self._away = True
         except Exception:
             logger.exception("the snapshot for a scrape failed")
-            self._process.snapshot_errors[""] += 1
-            return None
+            self._away = True
+        else:
+            self._away = False
+            return snapshot
         finally:
             self._process.snapshot_seconds.observe(elapsed() - began)
+        self._process.snapshot_errors[""] += 1
+        return None
 
 
 class Gauges:

@@ -27,7 +27,7 @@ from telemetry.otlp_logs import OtlpLogs, exported_logs
 from telemetry.pipe import LinePipe, writing_to
 from telemetry.rendering import Line, as_json, cut, readable, shown
 from telemetry.settings import LogSettings
-from telemetry.trace_context import trace_ids
+from telemetry.trace_context import SPAN_OF_RECORD, TRACEPARENT, read, trace_ids
 
 RUNS_LOGGER = "fluid.runs"
 """The logger of the lines that tell of events; its level says which of them are written."""
@@ -70,9 +70,10 @@ class Output:
         *,
         exception: str = "",
         timestamp: datetime | None = None,
+        span: trace.Span | None = None,
     ) -> None:
-        """Make a line of what somebody said, and write it."""
-        run, span = current_run(), trace.get_current_span()
+        """Make a line of what somebody said, in `span` or in the current one, and write it."""
+        run, span = current_run(), span or trace.get_current_span()
         secrets = run.secrets if run is not None else ()
         ids = _ids(run, span.get_span_context())
         line: dict[str, Any] = {
@@ -112,6 +113,7 @@ class StdlibHandler(logging.Handler):
         except Exception as error:  # noqa: BLE001 - a call that cannot be formatted is told as it is
             message = f"{shown(record.msg)} {shown(record.args)}"
             fields["fault"] = f"this message does not fit its arguments: {type(error).__name__}"
+        header = fields.pop(SPAN_OF_RECORD, None)
         if record.stack_info:
             fields["stack"] = record.stack_info
         self._output.compose(
@@ -122,6 +124,7 @@ class StdlibHandler(logging.Handler):
             # a record of another process has the text alone
             exception=_exception(record.exc_info) or record.exc_text or "",
             timestamp=datetime.fromtimestamp(record.created, UTC),
+            span=trace.NonRecordingSpan(read({TRACEPARENT: header})) if header else None,
         )
 
 

@@ -12,6 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import structlog
+from opentelemetry import trace
+
+from telemetry.trace_context import SPAN_OF_RECORD, Ids
 
 _TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -48,7 +51,18 @@ def in_process(headers: Mapping[str, str]) -> Iterator[None]:  # noqa: ARG001
             logger_factory=structlog.stdlib.LoggerFactory(),
             cache_logger_on_first_use=True,
         )
+    for handler in logging.root.handlers:  # the one that tells the consumer, made for this body
+        handler.addFilter(_with_span)
     yield
+
+
+def _with_span(record: logging.LogRecord) -> bool:
+    """Keep the span that is current here; in the consumer, it would be the attempt's on every line."""
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        header = Ids(span.trace_id, span.span_id).header(sampled=span.trace_flags.sampled)
+        setattr(record, SPAN_OF_RECORD, header)
+    return True
 
 
 def _beside(logger: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Lines as OTLP log records, for who sets an endpoint.
+"""Lines as OTLP log records, for who asks for them.
 
 The logs signal of OpenTelemetry is stable, its Python API is not.
 """
@@ -56,7 +56,7 @@ class OtlpLogs:
 
 def exported_logs() -> OtlpLogs | None:
     """The export that the environment, or the program, asks for; None when neither does."""
-    logger = PROVIDERS.for_records().get_logger("fluid")
+    logger = PROVIDERS.for_lines().get_logger("fluid")
     return None if isinstance(logger, NoOpLogger) else OtlpLogs(logger)
 
 

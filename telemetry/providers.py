@@ -56,13 +56,22 @@ class Providers:
         return provider
 
     def for_records(self) -> LoggerProvider:
-        """The program's own, or the one that is made for the endpoint, or one that keeps nothing."""
+        """The program's own, or the one that is made for the endpoint, or one that keeps nothing.
+
+        Exceptions go there: they belong to the traces, by the conventions.
+        """
         known = get_logger_provider()
         if not isinstance(known, ProxyLoggerProvider):
             return known
         if self._record_provider is None:
             self._record_provider = self._new_record_provider()
         return self._record_provider
+
+    def for_lines(self) -> LoggerProvider:
+        """The same for log lines, which are many: it keeps them only where they are asked for by name."""
+        if isinstance(get_logger_provider(), ProxyLoggerProvider) and not asks_for_lines():
+            return NoOpLoggerProvider()
+        return self.for_records()
 
     def _new_record_provider(self) -> LoggerProvider:
         if is_disabled() or not _exports("logs"):
@@ -132,6 +141,12 @@ def asks_for(signal: str) -> str:
     return "" if _exporter(signal) == "none" else asked
 
 
+def asks_for_lines() -> bool:
+    """Whether a variable of the logs' own asks for their export: an endpoint for everything does not."""
+    own = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_LOGS_EXPORTER")
+    return bool(asks_for("logs")) and any(os.environ.get(name) for name in own)
+
+
 def why_not(signal: str) -> str:
     """Why the export of a signal that was asked for cannot be had; empty when it can."""
     own = f"OTEL_EXPORTER_OTLP_{signal.upper()}"
@@ -146,7 +161,7 @@ def why_not(signal: str) -> str:
 
 
 def _exporter(signal: str) -> str:
-    return os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip()
+    return os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip() or "otlp"
 
 
 def _exports(signal: str) -> bool:

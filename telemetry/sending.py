@@ -6,7 +6,6 @@ that an exporter in trouble would hold up the stop of a consumer.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadW
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-logger = logging.getLogger("telemetry")
+from telemetry.quieting import Quieting
 
 STOP_SECONDS = 3.0
 """What a stop may take for what has not been sent yet."""
@@ -48,6 +47,7 @@ class Sender(Generic[T]):
     ) -> None:
         """`delay`: seconds that something waits for others, unless a `batch` is full before."""
         self._exporter = exporter
+        self._quieting = Quieting(exporter, name)
         self._name = name
         self._queue_size = queue_size
         self._batch = min(batch, queue_size)
@@ -128,6 +128,7 @@ class Sender(Generic[T]):
     def _run(self) -> None:
         # what the exporter's own HTTP client does is not to be traced
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        self._quieting.begin()
         while not self._closed:
             self._wake.wait(self._delay)
             self._wake.clear()
@@ -137,14 +138,19 @@ class Sender(Generic[T]):
             with self._state:
                 self._busy = False
                 self._state.notify_all()
+        self._quieting.end()
 
     def _send(self, batch: list[T]) -> None:
         self._under_way = len(batch)
+        error: Exception | None = None
         try:
             sent = self._exporter.export(batch).name == "SUCCESS"
-        except Exception:
-            logger.exception("%s could not be sent", self._name)
-            sent = False
+        except Exception as raised:  # noqa: BLE001 - it is told of
+            sent, error = False, raised
+        if sent:
+            self._quieting.sent()
+        else:
+            self._quieting.failed(len(batch), error)
         with self._state:
             self._stuck = self._stuck and not sent
             # what was under way at the close has been counted there

@@ -36,6 +36,9 @@ from telemetry.series import Trace
 TRACEPARENT = "traceparent"
 HEADERS = frozenset({TRACEPARENT, "tracestate", "baggage"})
 
+SPAN_OF_RECORD = "fluid_traceparent"
+"""What a log record of another process has, so that it leads to the span it was made in."""
+
 NOWHERE = Context()
 """No span and no baggage."""
 

@@ -134,6 +134,7 @@ FLOORS = (
     "telemetry.rendering",
     "telemetry.sampling",
     "telemetry.conventions",
+    "telemetry.quieting",
     "telemetry.sending",
     "telemetry.providers",
     "telemetry.otlp_logs",

@@ -15,8 +15,13 @@ from telemetry import Telemetry
 
 @task(cpu_bound=True)
 def crunch(ctx: TaskRun) -> str:
-    """Work in a span of its own."""
-    with trace.get_tracer("crunching").start_as_current_span("crunching") as span:
+    """Work in a span of its own, and one within it."""
+    tracer = trace.get_tracer("crunching")
+    logging.getLogger("cruncher").warning("before the crunch")
+    with tracer.start_as_current_span("crunching") as span:
+        with tracer.start_as_current_span("chewing"):
+            logging.getLogger("cruncher").warning("chewing")
+            structlog.get_logger("cruncher").warning("swallowing")
         return f"{span.get_span_context().trace_id:032x}"
 
 

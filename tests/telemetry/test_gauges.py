@@ -19,6 +19,7 @@ from fluid.scheduler import (
     task,
 )
 from fluid.testing import Recorder
+from fluid.testing.waiting import PATIENCE
 from telemetry import Telemetry, gauges, names
 from telemetry.names import CATALOGUE, Scope
 from tests.telemetry.conftest import TASKS
@@ -57,14 +58,14 @@ class Asked:
     def __init__(self, host: TaskManager, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
         self.error: Exception | None = None
-        self.silent = False
+        self.speaks = asyncio.Event()
+        self.speaks.set()
         self._snapshot = host.broker.snapshot
         monkeypatch.setattr(host.broker, "snapshot", self)
 
     async def __call__(self) -> Snapshot:
         self.times += 1
-        if self.silent:
-            await asyncio.get_running_loop().create_future()
+        await self.speaks.wait()
         if self.error is not None:
             raise self.error
         return await self._snapshot()
@@ -113,8 +114,13 @@ async def test_a_scraper_that_goes_away_takes_no_answer_from_others(
 
 @pytest.mark.parametrize("error", [BrokerUnavailableError("away"), BrokerError("no"), ValueError("a fault")])
 async def test_without_a_broker_the_fleet_is_absent_and_said_so(
-    asked: Asked, telemetry: Telemetry, clock: Callable[[float], None], error: Exception
+    asked: Asked,
+    telemetry: Telemetry,
+    clock: Callable[[float], None],
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gauges, "AWAY_TIMEOUT", PATIENCE)
     asked.error = error
     seen = await scrape(telemetry)
     assert seen.value(names.BROKER_UP) == 0
@@ -132,10 +138,27 @@ async def test_a_broker_that_does_not_answer_is_given_up_on(
     asked: Asked, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "SNAPSHOT_TIMEOUT", 0.01)
-    asked.silent = True
+    asked.speaks.clear()
     seen = await scrape(telemetry)
     assert seen.value(names.BROKER_UP) == 0
     assert seen.value(names.SNAPSHOT_ERRORS) == 1
+
+
+async def test_a_broker_that_is_known_to_be_away_is_asked_again_but_not_waited_for(
+    asked: Asked, telemetry: Telemetry, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gauges, "SNAPSHOT_TIMEOUT", 0.01)
+    asked.speaks.clear()
+    await scrape(telemetry)
+    monkeypatch.setattr(gauges, "SNAPSHOT_TIMEOUT", PATIENCE)
+    for _ in range(3):
+        clock(2 * gauges.SNAPSHOT_FRESH)
+        assert (await scrape(telemetry)).value(names.BROKER_UP) == 0
+    assert asked.times == 2, "one question is under way at a time"
+    monkeypatch.setattr(gauges, "AWAY_TIMEOUT", PATIENCE)
+    asked.speaks.set()
+    assert (await scrape(telemetry)).value(names.BROKER_UP) == 1
+    assert asked.times == 2
 
 
 async def test_slots_are_told_free_and_busy(consumer: TaskConsumer, telemetry: Telemetry) -> None:

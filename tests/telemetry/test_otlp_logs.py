@@ -1,4 +1,4 @@
-"""Lines are exported as OTLP log records for who sets an endpoint, and only then."""
+"""Lines are exported as OTLP log records for who asks for that, and only then."""
 
 from __future__ import annotations
 
@@ -106,8 +106,29 @@ def test_an_export_can_be_turned_off(
     assert exported_logs() is None
 
 
-def test_without_an_endpoint_nothing_is_exported() -> None:
+@pytest.mark.parametrize("exporter", ["", "otlp"])
+def test_without_an_endpoint_nothing_is_exported(exporter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", exporter)
     assert exported_logs() is None
+
+
+@pytest.mark.parametrize(("exporter", "lines"), [("", 0), ("otlp", 2)])
+async def test_an_endpoint_for_everything_takes_exceptions_and_lines_only_when_they_are_asked_for(
+    exporter: str, lines: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, consumer: TaskConsumer
+) -> None:
+    async with Tap() as tap:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", tap.url)
+        monkeypatch.setenv("OTEL_LOGS_EXPORTER", exporter)
+        with (tmp_path / "log").open("w") as stream:
+            logs.configure(stream=stream)
+            Telemetry(server=False).attach(consumer)
+            async with consumer:
+                await consumer.queue_and_wait("stumble", timeout=20)
+            await asyncio.to_thread(logs.reset)
+        await tap.wait_for_record("messaging.process.exception")
+    told = [record.body.string_value for record in tap.records if not record.event_name]
+    assert len([line for line in told if line in ("attempt started", "run failed")]) == lines
+    assert told == [] or lines
 
 
 def test_an_exporter_that_is_not_installed_is_told(

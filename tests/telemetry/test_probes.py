@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from fluid.clock import elapsed
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
 from fluid.testing import Recorder
 from telemetry import Telemetry
@@ -25,6 +27,12 @@ from tests.telemetry import jobs
 
 NO_ANSWER_SECONDS = 1.0
 """How long a probe waits; while the loop is blocked it would wait for ever."""
+
+OUTAGE = float(os.environ.get("FLUID_TEST_OUTAGE", "1"))
+"""Seconds that the broker is away: `make outage` makes them five minutes."""
+
+PROBED_EVERY = 0.1
+"""Seconds between two probes while it is away."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,7 @@ async def test_an_answer_says_why_the_broker_is_away(scene: Scene) -> None:
     assert broker["reason"].removeprefix("the broker cannot be reached: ")
 
 
+@pytest.mark.timeout(60 + 2 * OUTAGE)
 async def test_an_outage_of_the_broker_restarts_nothing_and_claiming_goes_on_after_it(
     scene: Scene, valkey_server: RedisServer
 ) -> None:
@@ -173,16 +182,27 @@ async def test_an_outage_of_the_broker_restarts_nothing_and_claiming_goes_on_aft
         name = scene.consumer.consumer_name
         assert await scene.ask() == TABLE["healthy"]
         scene.proxy.refuse()
+        gone = elapsed()
         await scene.heard.wait_for("broker_lost")
         run = await producer.queue("say")
-        assert await scene.ask() == TABLE["broker down"]
+        asked = 0
+        while not asked or elapsed() - gone < OUTAGE:
+            assert await scene.ask() == TABLE["broker down"]
+            asked += 1
+            await asyncio.sleep(PROBED_EVERY)
+        back = elapsed()
         await scene.proxy.accept()
         await run.result(timeout=30)
+        sys.stdout.write(
+            f"away for {back - gone:.1f} s, probed {asked} times; "
+            f"back, and {elapsed() - back:.2f} s later the run that waited had ended\n"
+        )
         assert await poll(scene.ask, lambda answers: answers.readyz == 200, "readiness") == TABLE["healthy"]
         status: Any = await scene.consumer.status()
         assert {worker["restarts"] for worker in status["workers"].values() if "restarts" in worker} == {0}
         assert scene.consumer.consumer_name == name
         assert len(scene.heard.of("consumer_started")) == 1
+        assert (len(scene.heard.of("broker_lost")), len(scene.heard.of("broker_recovered"))) == (1, 1)
 
 
 async def test_while_the_loop_is_blocked_no_probe_answers_and_afterwards_all_do(

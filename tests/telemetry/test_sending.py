@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,61 @@ def test_a_batch_that_cannot_be_sent_is_counted_and_a_flush_says_so(
         exporter.outcome = lambda: SpanExportResult.SUCCESS
         sender.offer(2)
         assert sender.flush(PATIENCE)
+
+
+def test_an_exporter_in_trouble_is_told_of_when_it_begins_and_when_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exporters = logging.getLogger(__name__)
+
+    def complain() -> SpanExportResult:
+        for _ in range(5):
+            exporters.warning("trying again")
+        return SpanExportResult.FAILURE
+
+    exporter = Exporter(complain)
+    with sending(exporter) as sender:
+        for number in range(3):
+            sender.offer(number)
+            assert not sender.flush(PATIENCE)
+        exporters.warning("of somebody else")
+        exporter.outcome = lambda: SpanExportResult.SUCCESS
+        for number in range(2):
+            sender.offer(number)
+            assert sender.flush(PATIENCE)
+    begun, other, over = [record.getMessage() for record in caplog.records]
+    assert begun.startswith("numbers cannot be sent: trying again;")
+    assert other == "of somebody else"
+    assert over.startswith("numbers are sent again, after ")
+    assert over.endswith("; 3 were given up, 15 lines of the exporter were held back")
+
+
+def test_what_an_exporter_raises_is_told_once_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with sending(Exporter(blow_up)) as sender:
+        for number in range(2):
+            sender.offer(number)
+            assert not sender.flush(PATIENCE)
+    [told] = caplog.records
+    assert told.getMessage().startswith("numbers cannot be sent: ValueError('no');")
+    assert told.exc_info is not None
+
+
+class ExporterElsewhere(Exporter):
+    """One whose lines are nobody else's."""
+
+    __module__ = f"{__name__}.elsewhere"
+
+
+def test_nothing_is_held_back_after_the_end() -> None:
+    exporters = logging.getLogger(ExporterElsewhere.__module__)
+    before = set(threading.enumerate())
+    with sending(ExporterElsewhere()) as sender:
+        sender.offer(1)
+        assert sender.flush(PATIENCE)
+        [thread] = [one for one in set(threading.enumerate()) - before if one.name == "numbers"]
+        assert len(exporters.filters) == 1
+    thread.join(PATIENCE)
+    assert exporters.filters == []
 
 
 def test_an_exporter_that_never_answers_holds_up_neither_flush_nor_close_and_what_it_has_is_counted() -> None:

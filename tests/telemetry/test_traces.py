@@ -34,7 +34,7 @@ from fluid.testing import Recorder
 from telemetry import Telemetry
 from telemetry.settings import TelemetrySettings
 from tests.support.processes import PythonProcess
-from tests.telemetry.convention import faults_of, faults_of_record
+from tests.telemetry.conventions.checker import faults_of, faults_of_record
 from tests.telemetry.crunching import crunch, linger
 from tests.telemetry.logbook import Logbook
 from tests.telemetry.tracing import Tap, own_opentelemetry, values_of
@@ -380,14 +380,26 @@ async def test_a_tick_of_a_schedule_starts_a_trace_whatever_its_scheduler_was_st
     assert list(process.links) == [send.context]
 
 
-async def test_a_cpu_bound_body_sees_the_span_of_its_attempt(tap: Tap, start: Start) -> None:
+async def test_a_cpu_bound_body_sees_the_span_of_its_attempt_and_its_lines_lead_to_their_own(
+    tap: Tap, start: Start, tmp_path: Path
+) -> None:
+    logbook = Logbook(tmp_path / "log")
+    logbook.begin()
     consumer = await start(crunch)
     run = await consumer.queue_and_wait(crunch, timeout=40)
     assert run.state is TaskState.success, run.error
     [process] = await tap.wait_for("process")
     assert await run.result() == process.trace_id
-    [inside] = await tap.wait_for("crunching")
-    assert (inside.trace_id, inside.parent_id) == process.context
+    [crunching] = await tap.wait_for("crunching")
+    [chewing] = await tap.wait_for("chewing")
+    assert (crunching.trace_id, crunching.parent_id) == process.context
+    assert (chewing.trace_id, chewing.parent_id) == crunching.context
+    assert {crunching.kind, chewing.kind} == {"INTERNAL"}
+    for message, span in (("before the crunch", process), ("chewing", chewing), ("swallowing", chewing)):
+        line = logbook.saying(message)
+        assert (line["trace_id"], line["span_id"], line["run_id"]) == (*span.context, run.id)
+        assert not [name for name in line if name.startswith(("own_", "fluid_"))]
+    logbook.end()
 
 
 async def test_what_was_lost_is_told_by_its_rescuer_and_the_next_attempt_links_to_it(

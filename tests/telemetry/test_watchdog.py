@@ -207,6 +207,34 @@ async def test_what_is_nobodys_body_is_blamed_on_nobody(watched: Watched, caught
     assert seen.value(names.LOOP_BLOCKED, task="say") == 0
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_handler_that_blocks_is_shown_by_the_stack_and_no_run_is_blamed(
+    watched: Watched, caught: Caught, kind: str
+) -> None:
+    consumer, telemetry, heard = watched
+    consumer.register_from_dict(vars(jobs))
+
+    def blocking(event: Event) -> None:
+        caught.block()
+
+    async def blocking_async(event: Event) -> None:
+        caught.block()
+
+    if kind == "sync":
+        consumer.dispatcher.register_handler("success.blocking", blocking)
+    else:
+        consumer.register_async_handler("success.blocking", blocking_async)
+    async with consumer:
+        run = await consumer.queue_and_wait("say", timeout=20)
+        event = await heard.wait_for("loop_blocked")
+        seen = await scrape(telemetry)
+    assert str(run.state) == "success"
+    assert (event.facts["task"], event.facts["run_id"]) == ("", "")
+    assert f", in {'blocking' if kind == 'sync' else 'blocking_async'}\n" in event.facts["stack"]
+    assert seen.value(names.LOOP_BLOCKED, task=names.OTHER) == 1
+    assert seen.value(names.LOOP_BLOCKED, task="say") == 0
+
+
 async def test_the_span_of_the_run_says_that_it_blocked_the_loop(watched: Watched, caught: Caught) -> None:
     consumer, telemetry, heard = watched
     spans = InMemorySpanExporter()
