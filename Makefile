@@ -15,8 +15,8 @@ SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tes
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all chaos million first-run latency bench lists bench-check check format \
-	dashboards alerts-live build clean
+.PHONY: help install run test servers smoke test-all chaos million outage first-run latency bench lists bench-check \
+	hostile conventions check format dashboards alerts-live build clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ chaos: $(GROUPED) servers ## Break a fleet on purpose, report in docs/chaos.md; 
 million: $(GROUPED) servers ## Put a million runs through a queue, and see that it leaves nothing; RUNS=1000000
 	FLUID_TEST_RUNS=$(or $(RUNS),1000000) $(BIN)/pytest tests/chaos/test_million.py $(ARGS)
 
+outage: $(GROUPED) servers ## Take the broker away for five minutes, and see that nothing restarts; AWAY=300
+	FLUID_TEST_OUTAGE=$(or $(AWAY),300) $(BIN)/pytest -rP tests/telemetry/test_probes.py -k an_outage $(ARGS)
+
 first-run: ## Do what a new user does, from nothing, and look at what is served
 	@scripts/first-run
 
@@ -64,6 +67,12 @@ lists: $(GROUPED) servers ## Measure what it costs to list 100,000 runs and to d
 
 bench-check: $(GROUPED) servers ## See that a run costs no more calls, commands and round trips than its budget
 	$(BIN)/python -m tests.bench.check
+
+hostile: $(GROUPED) servers ## Measure what exporters and handlers in trouble cost others, tables in docs/performance.md
+	$(BIN)/python -m tests.bench.hostile --report docs/performance.md $(ARGS)
+
+conventions: $(GROUPED) ## Hold spans against the published conventions; MODEL=path/to/semantic-conventions/model
+	FLUID_TEST_CONVENTIONS=$(abspath $(MODEL)) $(BIN)/pytest tests/telemetry/conventions tests/telemetry/test_traces.py $(ARGS)
 
 check: $(GROUPED) ## Read the code: format, lint, types, house rules, documented examples
 	$(BIN)/ruff format --check

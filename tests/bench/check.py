@@ -40,8 +40,8 @@ class Cost(NamedTuple):
         return f"{self.parts:12} {self.what:12} {figures}  {verdict}"
 
 
-def count(server: RedisServer, parts: str) -> dict[str, float]:
-    """What a run costs with these parts of telemetry on; no trace is sampled."""
+def count(server: RedisServer, parts: str, **variables: str) -> dict[str, float]:
+    """What a run costs with these parts of telemetry on; no trace is sampled, unless the variables say so."""
     with server.client() as client:
         client.flushall()
     with tempfile.TemporaryDirectory(prefix="fluid-bench-") as directory:
@@ -57,7 +57,7 @@ def count(server: RedisServer, parts: str) -> dict[str, float]:
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench.counting", counted],
             cwd=ROOT,
-            env=kept | told,
+            env=kept | told | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
