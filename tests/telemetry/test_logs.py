@@ -427,7 +427,8 @@ for n in range(1000): logging.info("%s", "x" * 10000)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_logs_as_well() -> None:
     program = """
-import logging, os, telemetry.logs
+import logging, os, telemetry.logs, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: a process with threads is forked
 telemetry.logs.configure()
 logging.info("parent")
 child = os.fork()
