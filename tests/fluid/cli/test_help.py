@@ -16,7 +16,7 @@ from fluid.scheduler import TaskPriority, TaskState
 from tests.fluid.cli.calling import PROGRAM, SHOP, call, install
 from tests.support.processes import ROOT
 
-LIGHT = ("fluid.cli", "fluid.errors")
+LIGHT = ("fluid.cli", "fluid.errors", "fluid.clock")
 HEAVY = {
     "aiohttp",
     "msgspec",
