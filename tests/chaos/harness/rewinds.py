@@ -77,19 +77,24 @@ class Memory:
         return cls(int(accepted or 0), records)
 
 
-def cut_file(server: RedisServer, queue: str, part: float) -> Rewind:
-    """Kill the server, and start it with a file that has lost this part of the most it can lose.
+def shorten(server: RedisServer, by: int) -> None:
+    """Take so many bytes off the file of a server that does not run, and more: it ends with a transaction.
 
-    It ends with a whole transaction, as the server's own tool for a cut file leaves it. A server that loads
-    one that ends within a transaction keeps its beginning, and carries that out when it is started once more.
+    So the server's own tool for a cut file leaves it. A server that loads one that ends within a transaction
+    keeps its beginning, and carries that out when it is started once more.
     """
-    server.kill()
-    before = Memory.of(server, queue)
     file = max((server.directory / FILES).glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[2]))
     written = file.read_bytes()
-    whole = written.rfind(EXEC, 0, max(0, len(written) - 1 - int(part * MOST_CUT)))
+    whole = written.rfind(EXEC, 0, max(0, len(written) - by))
     with file.open("r+b") as opened:
         opened.truncate(0 if whole < 0 else whole + len(EXEC))
+
+
+def cut_file(server: RedisServer, queue: str, part: float) -> Rewind:
+    """Kill the server, and start it with a file that has lost this part of the most it can lose."""
+    server.kill()
+    before = Memory.of(server, queue)
+    shorten(server, 1 + int(part * MOST_CUT))
     rewind = Rewind.between(before, Memory.of(server, queue))
     server.start()
     return rewind
@@ -112,6 +117,7 @@ class Replica:
         self._original.kill()
         self.server.kill()  # with what was on its way to it
         before = Memory.of(self._original, queue)
+        shorten(self.server, 0)
         rewind = Rewind.between(before, Memory.of(self.server, queue))
         files = self._original.directory / FILES
         shutil.rmtree(files)
