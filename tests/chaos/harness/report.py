@@ -76,7 +76,7 @@ def _rules(findings: Sequence[Finding]) -> Iterator[str]:
         yield f"| {finding.rule} | {finding.found} | {verdict} |"
     for finding in findings:
         if not finding.good:
-            yield from ("", f"### Broken: {finding.rule}", "", "```")
+            yield from ("", f"### Broken: {finding.rule}", "", "```text")
             yield from (line[:WIDTH] for line in finding.against[:LINES_SHOWN])
             if len(finding.against) > LINES_SHOWN:
                 yield f"... and {len(finding.against) - LINES_SHOWN} more"
