@@ -89,10 +89,10 @@ class CurrentRun:
         self.error = error
         if self._token is not None:
             _current.reset(self._token)
-        if self._attached is not None:
+        if self._attached is not None:  # else the span is that of whoever called
             contexts.detach(self._attached)
-        if self._runs.tracing is not None:
-            self._runs.tracing.end(self.run, self.span, error)
+            if self._runs.tracing is not None:
+                self._runs.tracing.end(self.run, self.span, error)
 
 
 _current: ContextVar[CurrentRun | None] = ContextVar("fluid_current_run", default=None)

@@ -1,4 +1,4 @@
-"""Time limits of bodies: one timer for all, since nearly every body ends long before its limit."""
+"""Time limits of bodies: one timer for all of a loop, since nearly every body ends long before its limit."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Limit:
 
 
 class Deadlines:
-    """The limits that are running. A task whose limit has passed is cancelled, once."""
+    """The limits that are running in one event loop. A task whose limit has passed is cancelled, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._limits: set[Limit] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._next = math.inf
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, seconds: float) -> Limit:
         """Limit what the current task does until `end`."""
@@ -42,8 +42,8 @@ class Deadlines:
             raise RuntimeError("a time limit needs an asyncio task that it can cancel")
         limit = Limit(task, elapsed() + seconds)
         self._limits.add(limit)
-        if limit.at < self._next or task.get_loop() is not self._loop:
-            self._arm(limit.at, task.get_loop())
+        if limit.at < self._next:
+            self._arm(limit.at)
         return limit
 
     def end(self, limit: Limit) -> None:
@@ -52,11 +52,11 @@ class Deadlines:
         if limit.expired:
             limit.task.uncancel()
 
-    def _arm(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._loop, self._next = loop, at
-        self._timer = loop.call_later(max(0.0, at - elapsed()), self._look)
+        self._next = at
+        self._timer = self._loop.call_later(max(0.0, at - elapsed()), self._look)
 
     def _look(self) -> None:
         self._timer, self._next = None, math.inf
@@ -66,5 +66,5 @@ class Deadlines:
                 limit.expired = True
                 limit.task.cancel()
         later = min((limit.at for limit in self._limits if not limit.expired), default=None)
-        if later is not None and self._loop is not None:
-            self._arm(later, self._loop)
+        if later is not None:
+            self._arm(later)

@@ -96,9 +96,14 @@ class Deciding(Desk):
         async for records in self._meant(TaskState.dead, task, reason, since, until):
             ids = [record.id for record in records]
             answers = await self._broker.cancel_many(ids, only="dead", reason="discarded")
-            for record, answered in zip(records, answers, strict=True):
-                if answered == "ended":
-                    yield Decided(record.id, self._announce_ended(record, "discarded"))
+            # all are told of before one is given to the caller, who may not come back for the next
+            discarded = [
+                Decided(record.id, self._announce_ended(record, "discarded"))
+                for record, answered in zip(records, answers, strict=True)
+                if answered == "ended"
+            ]
+            for one in discarded:
+                yield one
 
     async def replay_all(
         self,

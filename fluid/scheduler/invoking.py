@@ -30,7 +30,7 @@ class Invoker:
     ) -> None:
         self._task_timeout = task_timeout
         self._interceptors = interceptors
-        self._deadlines = Deadlines()
+        self._deadlines: dict[asyncio.AbstractEventLoop, Deadlines] = {}
         self._processes = ProcessPool(on_trouble=interceptors.trouble_in_process)
         self.clock = clock
 
@@ -55,7 +55,8 @@ class Invoker:
             return await self._processes.call(task, run, seconds, surroundings)
         if seconds is None:
             return await task.executor(run)
-        limit = self._deadlines.begin(seconds)
+        deadlines = self._deadlines.get(asyncio.get_running_loop()) or self._deadlines_here()
+        limit = deadlines.begin(seconds)
         try:
             return await task.executor(run)
         except asyncio.CancelledError as error:
@@ -63,7 +64,15 @@ class Invoker:
                 raise TaskTimeoutError(f"the body took longer than {seconds:g} s") from error
             raise
         finally:
-            self._deadlines.end(limit)
+            deadlines.end(limit)
+
+    def _deadlines_here(self) -> Deadlines:
+        """New ones for this loop: `execute_sync` may be called while another one runs, in another thread."""
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines(loop)
+        known = {one: its for one, its in list(self._deadlines.items()) if not one.is_closed()}
+        self._deadlines = known | {loop: deadlines}
+        return deadlines
 
     async def close(self) -> None:
         """Stop the processes of CPU-bound bodies."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBasedT
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, TraceFlags
 
 from fluid.errors import ConfigurationError, PluginError
-from fluid.scheduler import TaskConsumer, TaskRun, TaskState, task
+from fluid.scheduler import Task, TaskConsumer, TaskRun, TaskState, task
 from telemetry import Telemetry
 from telemetry.settings import TelemetrySettings
 from telemetry.trace_context import sampled_flag
@@ -257,6 +257,27 @@ async def test_a_tracer_that_raises_harms_no_run_and_is_told_of(
     assert (failed.state, failed.error) == (TaskState.failure, "ValueError: stumbled")
     told = [record for record in caplog.records if record.name == "telemetry"]
     assert [(one.levelno, one.exc_info is not None) for one in told] == [(logging.ERROR, True)]
+
+
+class RaisingAtExecute(SpanProcessor):
+    """A span processor that has a fault with bodies that are executed here."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if span.name.startswith("execute"):
+            raise RuntimeError("at the start")
+
+
+@pytest.mark.parametrize("body", [greet, stumble])
+async def test_the_span_of_the_caller_is_the_caller_s_to_end_when_there_is_none_of_the_body(
+    body: Task, consumer: TaskConsumer
+) -> None:
+    kept = provider(ALWAYS_ON, RaisingAtExecute())
+    attached(consumer)
+    with trace.get_tracer("theirs").start_as_current_span("request") as span:
+        await consumer.execute(body)
+        assert span.is_recording()
+    [request] = [one for one in kept.get_finished_spans() if one.name == "request"]
+    assert request.status.is_unset
 
 
 async def test_a_tracer_that_is_not_the_sdk_s_is_given_the_spans_it_understands(

@@ -144,6 +144,17 @@ async def test_all_dead_runs_are_discarded_and_the_end_of_each_is_announced(brok
         assert [one async for one in manager.discard_all()] == []
 
 
+async def test_the_end_of_each_is_announced_although_the_caller_does_not_come_back(
+    broker_queue: OwnQueue,
+) -> None:
+    async with at_work(broker_queue) as (manager, desk, heard):
+        dead = await ended(manager, desk, Kind.dead, 5)
+        async with aclosing(manager.discard_all()) as decisions:
+            await anext(decisions)
+        assert (await desk.balanced()).books.aborted == 5
+        assert {event.run.id for event in heard.of("aborted") if event.run} == dead
+
+
 @pytest.mark.parametrize(("state", "kind"), [(TaskState.dead, Kind.dead), (TaskState.failure, Kind.failure)])
 async def test_one_whose_unique_key_is_taken_stops_no_other(
     broker_queue: OwnQueue, state: TaskState, kind: Kind

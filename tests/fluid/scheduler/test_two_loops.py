@@ -73,6 +73,49 @@ def test_a_manager_works_in_loops_that_take_turns(broker_url: str) -> None:
             runner.run(_bounded(many_at_once(manager)))
 
 
+@task(timeout_seconds=0.05)
+async def hanging(ctx: TaskRun) -> None:
+    await asyncio.Event().wait()
+
+
+@task(timeout_seconds=0.04)
+async def quick(ctx: TaskRun) -> None: ...
+
+
+def manager_here() -> TaskManager:
+    manager = TaskManager(broker_url="redis://nowhere.invalid")
+    manager.register_from_dict({one.name: one for one in (hanging, quick)})
+    return manager
+
+
+async def begin(manager: TaskManager) -> asyncio.Task[TaskRun[Any]]:
+    """A run of `hanging`, whose limit has begun."""
+    running = asyncio.create_task(manager.execute(hanging))
+    await asyncio.sleep(0)
+    return running
+
+
+async def end(running: asyncio.Task[TaskRun[Any]]) -> str:
+    """Why it has ended."""
+    async with asyncio.timeout(PATIENCE):
+        return (await running).reason
+
+
+async def test_the_time_limit_of_a_body_holds_while_another_is_executed_in_a_thread() -> None:
+    manager = manager_here()
+    running = await begin(manager)
+    await asyncio.to_thread(manager.execute_sync, quick)
+    assert await end(running) == "timeout"
+
+
+def test_the_time_limit_of_a_body_holds_when_loops_take_turns() -> None:
+    manager = manager_here()
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        running = one.run(begin(manager))
+        other.run(manager.execute(quick))
+        assert one.run(end(running)) == "timeout"
+
+
 def test_a_loop_that_ends_takes_its_connections_along(flavour: Flavour) -> None:
     with RedisServer(flavour) as server, server.client() as client:
         manager = manager_at(server.queue_url("left"))
