@@ -55,7 +55,7 @@ def only(moment: str, alerts: Iterable[str], severities: str = ".*") -> dict[str
     return {"expr": f"count({others})", "eval_time": moment, "exp_samples": []}
 
 
-def run(
+def assert_told(
     directory: Path,
     rules: Iterable[Path],
     series: Mapping[str, Values],

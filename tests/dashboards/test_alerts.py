@@ -30,7 +30,7 @@ pytestmark = pytest.mark.servers
 def test_an_alert_is_silent_fires_and_resolves(story: Story, tmp_path: Path) -> None:
     labels = {"job": "workers", **story.labels}
     fired = promtool.expected(ALERTS[story.alert], labels, story.says)
-    promtool.run(
+    promtool.assert_told(
         tmp_path,
         FILES,
         {**HEALTHY, **NEIGHBOUR, **story.series},
@@ -63,4 +63,4 @@ def test_an_idle_queue_raises_nothing(tmp_path: Path) -> None:
         name: f"{well[metric]}x{LENGTH}" if (metric := name.partition("{")[0]) in well else values
         for name, values in idle().items()
     }
-    promtool.run(tmp_path, FILES, series, queries=[promtool.only(f"{LENGTH}m", ["none"])])
+    promtool.assert_told(tmp_path, FILES, series, queries=[promtool.only(f"{LENGTH}m", ["none"])])

@@ -18,7 +18,7 @@ from telemetry.rules import GRAFANA, RUNBOOK, Alert, Recording
 from telemetry.slo import BURNS
 from tests.dashboards.promql import faults, labels_put_together, selectors, sums_of_the_fleet
 from tests.dashboards.stories import STORIES
-from tests.house.reading import ROOT, report
+from tests.house.reading import ROOT, assert_none
 from tests.support.servers import find_promtool
 
 RULES = [
@@ -53,14 +53,14 @@ def test_promtool_finds_no_fault(scale: float, tmp_path: Path) -> None:
 
 
 def test_rules_ask_only_for_what_is_scraped_or_recorded() -> None:
-    report(
+    assert_none(
         [f"{_name(rule)}: {fault}" for rule in RULES for fault in faults(rule.expr, RECORDED)],
         "Rules that ask for what nobody tells.",
     )
 
 
 def test_what_every_consumer_tells_is_never_added_up() -> None:
-    report(
+    assert_none(
         [f"{_name(rule)}: {name}" for rule in RULES for name in sums_of_the_fleet(rule.expr)],
         "Facts of the queue are the same at every consumer: take the max, not the sum.",
     )

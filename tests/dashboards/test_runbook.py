@@ -15,7 +15,7 @@ from dashboards.rules.thresholds import Thresholds
 from fluid.cli.app import command_line
 from telemetry.rules import Alert, Recording
 from tests.dashboards.promql import faults, sums_of_the_fleet
-from tests.house.reading import ROOT, report
+from tests.house.reading import ROOT, assert_none
 
 PAGE = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -55,7 +55,7 @@ def test_a_section_says_what_it_means_how_to_see_it_and_what_to_do(name: str) ->
 
 def test_every_query_can_be_asked() -> None:
     assert len(QUERIES) >= len(ALERTS)
-    report(
+    assert_none(
         [f"{query}: {fault}" for query in QUERIES for fault in (*faults(query, RECORDED), *_added_up(query))],
         "Queries of the runbook for what is not there.",
     )

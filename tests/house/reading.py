@@ -135,6 +135,6 @@ def lua_strings(source: str) -> Iterator[tuple[int, str]]:
             yield source.count("\n", 0, found.start()) + 1, found["text"][1:-1]
 
 
-def report(faults: list[str], rule: str) -> None:
+def assert_none(faults: list[str], rule: str) -> None:
     """Fail with the rule and every place that breaks it."""
     assert not faults, "\n".join([rule, *(f"  {fault}" for fault in sorted(faults))])

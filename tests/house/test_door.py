@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.house.reading import published, report, rooms
+from tests.house.reading import assert_none, published, rooms
 
 PROMISE = {
     "fluid.scheduler": {
@@ -104,7 +104,7 @@ def test_the_door_publishes_exactly_the_promise(door: str) -> None:
 @pytest.mark.parametrize("door", [*PROMISE, "fluid.errors"])
 def test_everything_public_has_a_docstring(door: str) -> None:
     module = importlib.import_module(door)
-    report(
+    assert_none(
         sorted({fault for name in ROOMS[door] for fault in wordless(name, getattr(module, name))}),
         f"Public things of {door} without a docstring.",
     )
@@ -114,4 +114,4 @@ def test_everything_public_has_a_docstring(door: str) -> None:
 def test_a_published_name_exists(name: str) -> None:
     module = importlib.import_module(name)
     missing = [word for word in ROOMS[name] if not hasattr(module, word)]
-    report(missing, f"{name} publishes what it does not have.")
+    assert_none(missing, f"{name} publishes what it does not have.")

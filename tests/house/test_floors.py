@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.house.reading import Import, Room, imports, report, rooms
+from tests.house.reading import Import, Room, assert_none, imports, rooms
 
 FLOORS = (
     "fluid",
@@ -249,7 +249,7 @@ def place(room: Room) -> str:
 
 
 def test_every_room_has_a_floor() -> None:
-    report(
+    assert_none(
         [place(room) for room in HOUSE if room.name not in FLOOR],
         "Rooms without a floor. Add a line for each to FLOORS in tests/house/test_floors.py (lowest first).",
     )
@@ -258,11 +258,13 @@ def test_every_room_has_a_floor() -> None:
 def test_the_floor_plan_names_each_standing_room_once() -> None:
     twice = [f"{name}: twice" for name, times in Counter(FLOORS).items() if times > 1]
     gone = [f"{name}: no such room" for name in FLOORS if name not in BY_NAME]
-    report(twice + gone, "Lines to take out of FLOORS in tests/house/test_floors.py, or rooms yet to build.")
+    assert_none(
+        twice + gone, "Lines to take out of FLOORS in tests/house/test_floors.py, or rooms yet to build."
+    )
 
 
 def test_a_room_imports_only_lower_floors() -> None:
-    report(
+    assert_none(
         [fault for room in HOUSE for fault in climbs(room)],
         "Imports that climb. Move the shared idea down, hand the object in, or change the order of FLOORS. "
         "An import inside a function or under TYPE_CHECKING counts.",

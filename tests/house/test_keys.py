@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fluid.scheduler.brokers.keys import Keys
-from tests.house.reading import HOLE, LUA, ROOT, lua_strings, report, rooms, strings
+from tests.house.reading import HOLE, LUA, ROOT, assert_none, lua_strings, rooms, strings
 
 KEYS = Keys("orders")
 NAMES = {key.removeprefix(KEYS.prefix) for key in [*KEYS.permanent(), KEYS["run"]]}
@@ -33,7 +33,7 @@ def test_only_the_key_map_spells_keys() -> None:
         for line, text in strings(room.tree)
         if spells_a_key(text)
     ]
-    report(
+    assert_none(
         faults, "Key literals outside fluid/scheduler/brokers/keys.py. Ask `Keys` for the key by its name."
     )
 
@@ -45,7 +45,7 @@ def test_scripts_are_given_their_keys() -> None:
         for line, text in lua_strings(path.read_text(encoding="utf-8"))
         if spells_a_key(text)
     ]
-    report(
+    assert_none(
         faults,
         "Key literals in scripts. A script gets its keys, and the beginning of every record's key, in KEYS.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from telemetry.names import CATALOGUE
-from tests.house.reading import report
+from tests.house.reading import assert_none
 
 OPEN = {
     "task": "registered, and within the budget; any other is `other`",
@@ -26,21 +26,21 @@ LABELS = {(row.name, label.name, label.values) for row in CATALOGUE for label in
 
 
 def test_no_label_is_named_after_what_may_be_anything() -> None:
-    report(
+    assert_none(
         [f"{metric}: {label}" for metric, label, _ in LABELS if ANYTHING.search(label)],
         "Labels that identify a run, a process or a person, or hold a text: log it, or put it into a span.",
     )
 
 
 def test_the_values_of_a_label_are_in_the_catalogue_or_bounded() -> None:
-    report(
+    assert_none(
         [f"{metric}: {label}" for metric, label, values in LABELS if not values and label not in OPEN],
         f"Labels without a closed set of values; only {', '.join(OPEN)} may be open.",
     )
 
 
 def test_the_values_of_a_label_are_words() -> None:
-    report(
+    assert_none(
         [
             f"{metric}: {label}={value!r}"
             for metric, label, values in LABELS
@@ -52,7 +52,7 @@ def test_the_values_of_a_label_are_words() -> None:
 
 
 def test_no_label_has_many_values() -> None:
-    report(
+    assert_none(
         [f"{metric}: {label} has {len(values)}" for metric, label, values in LABELS if len(values) > 24],
         "Labels with many values.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.house.reading import report, rooms
+from tests.house.reading import assert_none, rooms
 
 CEILING = 350
 CATCH_ALLS = {"base", "common", "core", "helpers", "misc", "models", "shared", "tools", "util", "utils"}
@@ -14,7 +14,7 @@ def test_a_room_is_short() -> None:
         for room in rooms("fluid", "telemetry", "dashboards")
         if (lines := len(room.source.splitlines())) > CEILING
     ]
-    report(
+    assert_none(
         faults,
         f"Rooms of more than {CEILING} lines hold more than one idea: give the second one its own room.",
     )
@@ -26,11 +26,11 @@ def test_a_room_is_named_by_its_idea() -> None:
         for room in rooms("fluid", "telemetry", "dashboards")
         if CATCH_ALLS.intersection(room.name.strip("_").split("."))
     ]
-    report(faults, f"Rooms with a name that says nothing ({', '.join(sorted(CATCH_ALLS))}).")
+    assert_none(faults, f"Rooms with a name that says nothing ({', '.join(sorted(CATCH_ALLS))}).")
 
 
 def test_a_room_says_what_it_is_for() -> None:
-    report(
+    assert_none(
         [room.at(1) for room in rooms("fluid", "telemetry", "dashboards") if not has_purpose(room.source)],
         "Rooms that do not start with a docstring.",
     )

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.house.reading import ROOT, Room, imports, published, report, rooms
+from tests.house.reading import ROOT, Room, assert_none, imports, published, rooms
 
 LISTENERS = re.compile(r"(?<!open)(telemetry|dashboards)", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ def test_fluid_never_names_those_who_listen() -> None:
         if LISTENERS.search(line)
     ]
     assert sources
-    report(
+    assert_none(
         faults,
         "The core names a listener. Announce an event, or find a plugin through its entry-point group.",
     )
@@ -89,7 +89,7 @@ def test_fluid_imports_only_its_own_dependencies() -> None:
         for taken in imports(room.tree)
         if (top := taken.module.split(".")[0]) not in OF_FLUID and top not in sys.stdlib_module_names
     ]
-    report(
+    assert_none(
         faults,
         "The core imports what it should not know. Web, SQL and cluster clients live with their users.",
     )
@@ -112,7 +112,7 @@ def test_nobody_imports_tests_or_examples() -> None:
         for taken in imports(room.tree)
         if taken.module.split(".")[0] in {"tests", "examples"}
     ]
-    report(faults, "Tests and examples use the house; the house does not use them.")
+    assert_none(faults, "Tests and examples use the house; the house does not use them.")
 
 
 def test_telemetry_takes_only_what_fluid_publishes() -> None:
@@ -123,7 +123,7 @@ def test_telemetry_takes_only_what_fluid_publishes() -> None:
         for taken in imports(room.tree)
         if taken.module.split(".")[0] == "fluid" and (why := unpublished(doors.get(taken.module), taken.name))
     ]
-    report(
+    assert_none(
         faults,
         f"telemetry looks behind a door. It may import names in `__all__` of {', '.join(sorted(PUBLIC))}.",
     )
@@ -138,7 +138,9 @@ def test_dashboards_knows_only_names_and_the_shape_of_rules() -> None:
         and taken.module not in FOR_DASHBOARDS
         and f"{taken.module}.{taken.name}" not in FOR_DASHBOARDS
     ]
-    report(faults, f"dashboards may import {', '.join(sorted(FOR_DASHBOARDS))}, and nothing else of ours.")
+    assert_none(
+        faults, f"dashboards may import {', '.join(sorted(FOR_DASHBOARDS))}, and nothing else of ours."
+    )
 
 
 def test_nobody_imports_dashboards() -> None:
@@ -148,7 +150,7 @@ def test_nobody_imports_dashboards() -> None:
         for taken in imports(room.tree)
         if taken.module.split(".")[0] == "dashboards"
     ]
-    report(faults, "dashboards is there when we develop; what runs has only what it has written.")
+    assert_none(faults, "dashboards is there when we develop; what runs has only what it has written.")
 
 
 def unpublished(door: Room | None, name: str) -> str:

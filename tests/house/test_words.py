@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.reading import ROOT, called, imports, lines_where, report, rooms
+from tests.house.reading import ROOT, assert_none, called, imports, lines_where, rooms
 
 PLACES = ("fluid", "telemetry", "dashboards", "tests", "examples", "docs", "scripts", ".ci", ".github")
 TEXTS = {"", ".cfg", ".css", ".html", ".js", ".json", ".lua", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
@@ -96,16 +96,16 @@ def trusts(node: ast.AST) -> bool:
 
 
 def test_nothing_is_left_for_later() -> None:
-    report(lines_with(LEFTOVERS), "Notes to come back to. Do it now, or write it where work is planned.")
+    assert_none(lines_with(LEFTOVERS), "Notes to come back to. Do it now, or write it where work is planned.")
 
 
 def test_no_file_knows_a_machine() -> None:
-    report(lines_with(MACHINE_PATHS), "Paths of somebody's machine.")
+    assert_none(lines_with(MACHINE_PATHS), "Paths of somebody's machine.")
 
 
 def test_no_exception_is_swallowed() -> None:
     faults = [room.at(line) for room in CODE for line in lines_where(room.tree, swallows)]
-    report(
+    assert_none(
         faults,
         "Everything is caught here and nothing is said. Catch what is expected, or log, count or raise it.",
     )
@@ -113,7 +113,7 @@ def test_no_exception_is_swallowed() -> None:
 
 def test_nothing_runs_what_it_was_sent() -> None:
     faults = [room.at(line) for room in CODE for line in lines_where(room.tree, trusts)]
-    report(faults, "A message is data: it is validated as it is decoded, and never run.")
+    assert_none(faults, "A message is data: it is validated as it is decoded, and never run.")
 
 
 def test_only_the_clock_reads_the_clock() -> None:
@@ -123,7 +123,7 @@ def test_only_the_clock_reads_the_clock() -> None:
         if room.name != "fluid.clock"
         for line in lines_where(room.tree, reads_a_clock)
     ]
-    report(
+    assert_none(
         faults,
         "Take the time from fluid.clock, or from a `Clock` that is handed in, so that tests turn its hands.",
     )

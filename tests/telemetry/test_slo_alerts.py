@@ -80,7 +80,7 @@ def test_a_budget_that_burns_is_told_at_its_speed_in_its_time(
     told = MINUTES[burn.long] / FASTER + MINUTES[burn.lasts]
     burning = int(told) + 2 * margin
     resolved = well + burning + MINUTES[burn.short] + margin
-    promtool.run(
+    promtool.assert_told(
         tmp_path,
         rules,
         scraped(step, (well, 0), (burning, burn.factor * FASTER), (MINUTES[burn.short] + 2 * margin, 0)),
@@ -106,7 +106,7 @@ def test_a_budget_that_lasts_is_not_told(period: str, step: int, rules: list[Pat
         {"labels": f"{{queue='orders', task='charge', objective='{objective.name}'}}", "value": 0.1}
         for objective in OBJECTIVES
     ]
-    promtool.run(
+    promtool.assert_told(
         tmp_path,
         rules,
         scraped(step, (minutes, 0.9)),
@@ -126,7 +126,7 @@ def test_what_an_alert_says(rules: list[Path], tmp_path: Path) -> None:
         for rule in group.rules
         if isinstance(rule, Alert) and (rule.labels["objective"], rule.labels["window"]) == ("start", "1h")
     ]
-    promtool.run(
+    promtool.assert_told(
         tmp_path,
         rules,
         {name: values for name, values in scraped(2, (120, 100)).items() if "wait" in name},

@@ -162,8 +162,9 @@ async def test_under_load_no_call_is_made_for_events(broker_url: str) -> None:
 
 async def test_without_other_calls_events_are_told_all_the_same(broker_url: str) -> None:
     async with consuming(broker_url, idle, fleet_events=KEEP) as (consumer, _), reading(broker_url) as events:
-        await consumer.queue(idle)
-        await until(events, "success")
+        run = await consumer.queue(idle)
+        told = await until(events, "success")
+    assert [event.name for event in told if event.run_id == run.id][-2:] == ["end", "success"]
 
 
 async def test_what_happens_while_the_broker_is_away_is_told_afterwards_and_nothing_twice(

@@ -196,6 +196,7 @@ async def test_a_body_does_not_outlive_a_consumer_that_is_killed(broker_url: str
     consumer = await asyncio.create_subprocess_exec(sys.executable, str(script))
     try:
         pid = await _sleeper(pid_file)
+        assert _lives(pid)
     finally:
         consumer.kill()
         await consumer.wait()

@@ -51,14 +51,20 @@ async def from_a_thread(manager: TaskManager) -> None:
         heard.leave(manager)
 
 
-@pytest.mark.parametrize("use", [many_at_once, opened, from_a_thread])
+@pytest.mark.parametrize(("use", "queued"), [(many_at_once, 20), (opened, 20), (from_a_thread, 1)])
 def test_a_manager_works_in_one_loop_after_the_other(
-    broker_queue: OwnQueue, use: Callable[[TaskManager], Awaitable[None]]
+    broker_queue: OwnQueue, use: Callable[[TaskManager], Awaitable[None]], queued: int
 ) -> None:
     manager = manager_at(broker_queue.url)
     for _ in range(3):
         asyncio.run(_bounded(use(manager)))
+    assert asyncio.run(ready(manager)) == 3 * queued
     asyncio.run(manager.shutdown())
+
+
+async def ready(manager: TaskManager) -> int:
+    """Runs that are in the queue."""
+    return (await manager.broker.snapshot()).ready
 
 
 async def _bounded(using: Awaitable[None]) -> None:
@@ -71,6 +77,7 @@ def test_a_manager_works_in_loops_that_take_turns(broker_url: str) -> None:
     with asyncio.Runner() as one, asyncio.Runner() as other:
         for runner in (one, other, one, other):
             runner.run(_bounded(many_at_once(manager)))
+        assert one.run(ready(manager)) == 4 * 20
 
 
 @task(timeout_seconds=0.05)
@@ -124,11 +131,7 @@ def test_a_loop_that_ends_takes_its_connections_along(flavour: Flavour) -> None:
             return [found for found in client.client_list() if found["name"] == "fluid"]
 
         asyncio.run(many_at_once(manager))
-        asyncio.run(_nobody(connected))
-
-
-async def _nobody(connected: Callable[[], Awaitable[list[Any]]]) -> None:
-    await poll(connected, lambda found: not found, "connections to be closed")
+        assert asyncio.run(poll(connected, lambda found: not found, "connections to be closed")) == []
 
 
 async def test_two_loops_that_run_at_once_are_told_to_have_a_manager_each(broker_url: str) -> None:

@@ -402,6 +402,7 @@ def test_a_server_that_hears_no_signal_ends_all_the_same(embedded: Callable[...,
     os.kill(server.pid, signal.SIGSTOP)
     with seeing_it_end(server.pid):
         server.close()
+    assert embedded().started_here
 
 
 # -- the place that was named --------------------------------------------------------------
