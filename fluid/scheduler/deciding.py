@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -35,13 +35,7 @@ class Deciding(Desk):
     """A desk where runs are cancelled, discarded and replayed."""
 
     @abstractmethod
-    async def _submit(
-        self,
-        runs: Sequence[TaskRun[Any]],
-        written: Sequence[Submission],
-        *,
-        lets_go: Callable[[str], Awaitable[bool]] | None = None,
-    ) -> list[str]:
+    async def _submit(self, runs: Sequence[TaskRun[Any]], written: Sequence[Submission]) -> list[str]:
         """Queue these; for each one, the run that has its unique key, or an empty word."""
 
     async def cancel_run(self, run_id: str) -> bool:
