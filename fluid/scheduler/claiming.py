@@ -1,4 +1,4 @@
-"""One loop that waits at the bell and claims as many runs as there are free slots."""
+"""One loop that waits at the bell and claims runs for free slots, at most for half of all at once."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ class Claiming(Worker):
         super().__init__(name="claiming", stage=20)
         self._broker = broker
         self._slots = slots
+        self._most = -(-slots.count // 2)
+        """Runs in one claim. By halves, the broker finds the next ones while bodies run here."""
         self._settling = settling
         self._keeper = keeper
         self._execution = execution
@@ -138,7 +140,7 @@ class Claiming(Worker):
         see_accepted = self._before_asking()
         claim = await self._broker.claim(
             self._consumer(),
-            self._slots.free,
+            min(self._slots.free, self._most),
             lease=self._lease,
             wait=wait,
             suspects=int(self._asked_for_suspect),

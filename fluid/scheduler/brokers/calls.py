@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fluid.clock import elapsed
@@ -80,6 +80,11 @@ class Calls:
             return await self.asking.call(*words, timeout=_seconds_until(deadline))
 
         return await self._link.persist(str(words[0]).lower(), attempt, deadline)
+
+
+def batches(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """So many at a time."""
+    return (words[start : start + size] for start in range(0, len(words), size))
 
 
 def new_nonce() -> str:

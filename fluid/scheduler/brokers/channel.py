@@ -81,14 +81,30 @@ class Rider(Protocol):
         """The answer to the command, perhaps an error; None when it may not have arrived."""
 
 
-class Channel:
-    """A connection that is made when it is needed, used by one call at a time."""
+class _Call:
+    """Commands on their way, and what became of them."""
 
-    def __init__(self, connect: Connect, on_connect: Callable[[], None]) -> None:
+    __slots__ = ("answers", "commands", "sent")
+
+    def __init__(self, commands: Sequence[Sequence[Word]]) -> None:
+        self.commands = commands
+        self.sent = False
+        self.answers: list[Any] | None = None
+
+
+class Channel:
+    """A connection that is made when it is needed. One exchange goes over it at a time, with all that waits.
+
+    One that is `gathering` lets the event loop turn once before, so that calls of the same turn go together.
+    """
+
+    def __init__(self, connect: Connect, on_connect: Callable[[], None], *, gathering: bool = False) -> None:
         self._connect = connect
         self._on_connect = on_connect
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
+        self._gathering = gathering
+        self._waiting: list[_Call] = []
         self._closings = 0
         self.doubtful = False
         """The broker is lost, as another channel or an answer told: the next call makes a new connection."""
@@ -126,7 +142,7 @@ class Channel:
         """Nothing here outlives the event loop that it was made in: it will be used in another one."""
         with suppress(RuntimeError):  # the loop is closed, and took the connection along
             await self.close()
-        self._turn = asyncio.Lock()
+        self._turn, self._waiting = asyncio.Lock(), []
 
     async def _ride(self, commands: Sequence[Sequence[Word]], timeout: float) -> Any:
         """The answer to the last command; the rider comes behind it."""
@@ -144,28 +160,37 @@ class Channel:
         self, commands: Sequence[Sequence[Word]], timeout: float, *, judged: int | None = None
     ) -> list[Any]:
         """The answers; an error among the first `judged` (None: any) is raised."""
-        sent = False
+        call = _Call(commands)
+        self._waiting.append(call)
         try:
             # the wait for those who came before counts: behind a silent peer nobody waits for all of them;
             # by a number for `timeout` the library would tell an expiry and a nil answer alike
             async with asyncio.timeout(timeout), self._turn:
-                connection = await self._connected()
-                sent = True
-                answers = await self._converse(connection, commands)
+                if not call.sent:
+                    await self._converse(await self._connected())
         except (RedisError, OSError) as error:
-            raise LostError(_words(error), sent=sent) from error
-        for answer in answers[:judged]:
+            raise LostError(_words(error), sent=call.sent) from error
+        finally:
+            if not call.sent:
+                self._waiting.remove(call)
+        if call.answers is None:
+            raise LostError("its connection was broken by another call", sent=True)
+        for answer in call.answers[:judged]:
             if isinstance(answer, Exception):
                 self._judge(answer)
-        return answers
+        return call.answers
 
-    async def _converse(
-        self, connection: AbstractConnection, commands: Sequence[Sequence[Word]]
-    ) -> list[Any]:
-        packed = b"".join(pack_command(tuple(words)) for words in commands)  # type: ignore[arg-type]
+    async def _converse(self, connection: AbstractConnection) -> None:
+        """Send all that waits, in one piece, and read the answers."""
+        if self._gathering:
+            await asyncio.sleep(0)
+        calls, self._waiting = self._waiting, []
+        for call in calls:
+            call.sent = True
         try:
-            await connection.send_packed_command(packed, check_health=False)
-            return [await _read(connection) for _ in commands]
+            await connection.send_packed_command(_packed(calls), check_health=False)
+            for call in calls:
+                call.answers = [await _read(connection) for _ in call.commands]
         except BaseException:
             # an answer may still be on its way: nothing after it could be told apart
             await self.close()
@@ -214,6 +239,10 @@ class Channel:
         self.client_id = 0
         self._on_connect()
         return connection
+
+
+def _packed(calls: Sequence[_Call]) -> bytes:
+    return b"".join(pack_command(tuple(words)) for call in calls for words in call.commands)  # type: ignore[arg-type]
 
 
 async def _read(connection: AbstractConnection) -> Any:

@@ -20,6 +20,7 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:unique                    hash of unique key -> run id
     {q}:cancelled                 set of run ids that are running and shall not
     {q}:waited                    zset of run ids whose end somebody waits for
+    {q}:reporting                 zset of run ids that have told their progress, by when
     {q}:claims                    hash of consumer -> nonce and tokens of its last claim; `*paused` pauses
                                   all, `<consumer>*stopping` one
     {q}:consumers, {q}:seen       hash of consumer -> what it is; zset of consumers by last sign of life
@@ -28,7 +29,8 @@ Every key of a queue starts with the hash tag `{queue}`, so that one queue is on
     {q}:notes                     hash of small values that the fleet agrees on: version, expiry, value
     {q}:run:<id>                  hash, the record of one run: where it is (`at`), its entry, its
                                   fields while it is in no stream, under what it is `listed`, its
-                                  outcome; expires when final
+                                  outcome; expires when final. A string `<token> <outcome>` when it
+                                  succeeded and nothing else is to be kept
     {q}:done                      pub/sub channel of run ids that ended while somebody waited
     {q}:events                    stream of what processes told, capped; an id is `<instant>-<how many ever>`
     {q}:told:<teller>             string, the number of the last event that a process told; expires
@@ -61,6 +63,7 @@ _SINGLE = (
     "unique",
     "cancelled",
     "waited",
+    "reporting",
     "claims",
     "consumers",
     "seen",

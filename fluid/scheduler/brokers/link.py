@@ -52,9 +52,9 @@ class Link:
         """Seconds since a connection was made or restored."""
         return elapsed() - self._connected_at if self.up and self._connected_at is not None else 0.0
 
-    def channel(self) -> Channel:
+    def channel(self, *, gathering: bool = False) -> Channel:
         """A channel of its own for one kind of call."""
-        channel = Channel(self.connecting.connect, self._connected)
+        channel = Channel(self.connecting.connect, self._connected, gathering=gathering)
         self._channels.append(channel)
         return channel
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fluid.clock import elapsed
 from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, TaskBroker
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
-from fluid.scheduler.brokers.calls import LOOK_SECONDS, Calls, new_nonce
+from fluid.scheduler.brokers.calls import LOOK_SECONDS, Calls, batches, new_nonce
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError, Word
 from fluid.scheduler.brokers.fleet_stream import RedisFleetStream
 from fluid.scheduler.brokers.inspection import Inspection
@@ -90,10 +90,10 @@ class RedisBroker(TaskBroker):
         self.listeners = BrokerListeners()
         self._link = Link(self._address, self.listeners, start=start)
         self._link.repair = self._repair
-        self._claiming = self._link.channel()
-        self._settling = self._link.channel()
+        self._bell = self._link.channel()
+        self._working = self._link.channel(gathering=True)
         self._queueing = self._link.channel()
-        self.fleet = self._settling.rider = self._queueing.rider = RedisFleetStream(self._keys, self._link)
+        self.fleet = self._working.rider = self._queueing.rider = RedisFleetStream(self._keys, self._link)
         self._calls = Calls(self._link, self._keys)
         self._asking = self._calls.asking
         self.notes = Notebook(self._keys, self._calls)
@@ -184,10 +184,13 @@ class RedisBroker(TaskBroker):
         async def ask(*before: Sequence[Word], awake: int = 0) -> Any:
             words = scripts.CLAIM.command(self._keys, (*asked, cursor, awake, *held))
             longest = ANSWER_SECONDS + (wait if before else 0.0)
-            return await self._claiming.script(scripts.CLAIM, words, *before, timeout=longest)
+            # at load a claim goes along with outcomes; behind one that waits at the bell these would wait
+            channel = self._bell if before else self._working
+            return await channel.script(scripts.CLAIM, words, *before, timeout=longest)
 
         async def attempt() -> Any:
-            await self._claiming.identify()
+            if bell:
+                await self._bell.identify()
             # the wait belongs to the first try only: a second one is for the answer that was lost
             before, bell[:] = list(bell), []
             # refused, for nothing was heard of us while we waited: that we ask again says that we are alive
@@ -206,8 +209,8 @@ class RedisBroker(TaskBroker):
         async def attempt() -> None:
             words = scripts.STOP_CLAIMING.command(self._keys, (consumer,))
             await self._asking.script(scripts.STOP_CLAIMING, words)
-            if self._claiming.client_id:
-                await self._asking.call("CLIENT", "UNBLOCK", self._claiming.client_id)
+            if self._bell.client_id:
+                await self._asking.call("CLIENT", "UNBLOCK", self._bell.client_id)
 
         await self._link.call(scripts.STOP_CLAIMING.name, attempt)
 
@@ -218,7 +221,7 @@ class RedisBroker(TaskBroker):
             words: list[Word] = [FAILURES_KEPT]
             for outcome in outcomes[start : start + MAX_BATCH]:
                 words += settlement_words(outcome)
-            answer = await self._calls.move_once(self._settling, scripts.SETTLE, words, deadline=None)
+            answer = await self._calls.move_once(self._working, scripts.SETTLE, words, deadline=None)
             now = answer[0]
             answers += answer[1:]
         return Settled(now, [word != 0 for word in answers], [word == 2 for word in answers])
@@ -312,20 +315,20 @@ class RedisBroker(TaskBroker):
         how = (new_nonce(), only, reason, milliseconds(self._result_ttl))
         return [
             word.decode()
-            for batch in _batches(run_ids, DECIDED_AT_ONCE)
+            for batch in batches(run_ids, DECIDED_AT_ONCE)
             for word in await self._calls.ask(scripts.CANCEL, (*how, *batch))
         ]
 
     async def replay_many(self, run_ids: Sequence[str]) -> list[str | Refusal]:
         return [
             read_replayed(word)
-            for batch in _batches(run_ids, DECIDED_AT_ONCE)
+            for batch in batches(run_ids, DECIDED_AT_ONCE)
             for word in await self._calls.ask(scripts.REPLAY, (new_nonce(), *batch))
         ]
 
     async def hasten(self, run_ids: Sequence[str]) -> int:
-        batches = _batches(run_ids, DECIDED_AT_ONCE)
-        return sum([await self._calls.ask(scripts.HASTEN, batch) for batch in batches])
+        parts = batches(run_ids, DECIDED_AT_ONCE)
+        return sum([await self._calls.ask(scripts.HASTEN, part) for part in parts])
 
     async def report_progress(self, run_id: str, report: bytes) -> None:
         await self._calls.ask(scripts.PROGRESS, (run_id, report))
@@ -343,7 +346,3 @@ class RedisBroker(TaskBroker):
         return {
             task.decode(): float(line.split()[1]) for task, line in zip(kept[::2], kept[1::2], strict=True)
         }
-
-
-def _batches(run_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (run_ids[start : start + size] for start in range(0, len(run_ids), size))

@@ -135,6 +135,7 @@ SETTLE = Script(
         "unique",
         "cancelled",
         "waited",
+        "reporting",
         "settled",
         "done",
         "run",
@@ -224,7 +225,7 @@ LIST = Script(
     ("name", "state", "first", "last", "task", "reason", "since", "till", "looks", "most"),
     flags=ONLY_READS,
 )
-PROGRESS = Script("progress", ("run",), ("id", "report"))
+PROGRESS = Script("progress", ("reporting", "run"), ("id", "report"))
 STOP_CLAIMING = Script("stop_claiming", ("claims",), ("consumer",))
 TELL = Script("tell", ("events", "told"), ("teller", "keep", "first"), ("event",))
 NOTE = Script("note", ("notes",), ("name", "before", "version", "ttl", "most", "value"))
@@ -233,7 +234,7 @@ TIDY = Script(
     "tidy",
     (
         *("STREAMS", "HELD", "DEAD", "consumers", "seen", "claims"),
-        *("failed", "unique", "cancelled", "waited", "upkeep", "done", "run"),
+        *("failed", "unique", "cancelled", "waited", "reporting", "upkeep", "done", "run"),
     ),
     ("interval", "silence", "waiting", "evidence"),
 )

@@ -24,6 +24,7 @@ from fluid.scheduler import (
     task,
 )
 from fluid.scheduler.brokers.keys import Keys
+from fluid.scheduler.moves import Claim
 from tests.fluid.scheduler.consuming import Gate, consuming, managing, slot_taken
 from tests.support.queues import OwnQueue
 from tests.support.waiting import poll
@@ -231,6 +232,30 @@ async def test_no_more_bodies_run_at_once_than_there_are_slots(broker_url: str) 
         gate.open()
         await heard.wait_for("success", count=9)
     assert most == 3
+
+
+async def test_a_claim_takes_no_more_than_half_of_the_slots_so_that_others_are_found_meanwhile(
+    broker_url: str,
+) -> None:
+    gate, asked = Gate(), []
+
+    @task
+    async def waits(ctx: TaskRun) -> None:
+        await gate.wait()
+
+    async with consuming(broker_url, waits, max_concurrent_tasks=5) as (consumer, heard):
+        claim = consumer.broker.claim
+
+        async def watched(name: str, slots: int, **how: Any) -> Claim:
+            asked.append(slots)
+            return await claim(name, slots, **how)
+
+        consumer.broker.claim = watched  # type: ignore[method-assign,assignment]
+        await consumer.queue_many(waits, [{}] * 5)
+        await gate.wait_for(5)
+        gate.open()
+        await heard.wait_for("success", count=5)
+    assert max(asked) == 3
 
 
 async def test_higher_priorities_are_claimed_first(broker_url: str) -> None:

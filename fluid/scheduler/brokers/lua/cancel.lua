@@ -26,7 +26,7 @@ local function withdraw(m)
 end
 
 local function cancel(id)
-  local m = run_of(call('HGETALL', K.run .. id))
+  local m = run_of(record_of(id))
   local at = m.at
   if not at then return 'unknown' end
   if at == 'success' or at == 'failure' or at == 'aborted' then return m.token == token and 'ended' or 'over' end

@@ -18,12 +18,14 @@ local seen = {}
 -- in JSON, for each run: the failed one that it is a replay of, and whether it shall be the only one
 local replays = A.replays ~= '' and cjson.decode(A.replays)
 
-local function was_replayed(failed) return call('HEXISTS', K.run .. failed, 'replayed_as') == 1 end
+local function was_replayed(failed)
+  return at_of(failed) == 'failure' and call('HEXISTS', K.run .. failed, 'replayed_as') == 1
+end
 
 local function remember_replay(failed, id)
   replayed = replayed + 1
   -- its evidence may have expired, and nothing would remove what is written then
-  if call('HGET', K.run .. failed, 'at') == 'failure' then call('HSET', K.run .. failed, 'replayed_as', id) end
+  if at_of(failed) == 'failure' then call('HSET', K.run .. failed, 'replayed_as', id) end
 end
 
 for i = REST + 1, #ARGV, 9 do

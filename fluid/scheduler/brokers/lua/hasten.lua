@@ -8,7 +8,7 @@ local now = clock()
 local count = 0
 for i = REST + 1, #ARGV do
   local record = K.run .. ARGV[i]
-  local m = run_of(call('HGETALL', record))
+  local m = run_of(record_of(ARGV[i]))
   if m.at == 'scheduled' then
     count = count + 1
     if instant_in(m.listed) > now then

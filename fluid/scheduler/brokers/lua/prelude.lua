@@ -3,7 +3,8 @@
 --
 -- A run's fields travel together: as a stream's entry while the run is in a stream, in its record
 -- (K.run .. id) while it is not. `at` in the record says which: a stream code, `scheduled`, `held`,
--- `dead`, or the final state.
+-- `dead`, or the final state. Of a success nothing else is kept but its token and its outcome: they are one
+-- string, written in one go with its end.
 
 local call = redis.call
 local LETTERS = {'h', 'm', 'l'}
@@ -48,6 +49,24 @@ local function run_of(written)
     m.ready = m.ready or m.queued
   end
   return m
+end
+
+-- All that the record tells, as `HGETALL` answers.
+local function record_of(id)
+  local told = redis.pcall('HGETALL', K.run .. id)
+  if not told.err then return told end
+  local token, outcome = string.match(call('GET', K.run .. id), '^(%S*) (.*)$')
+  return {'at', 'success', 'token', token, 'reason', '', 'outcome', outcome}
+end
+
+-- Where it is by its record, or how it ended; false without one.
+local function at_of(id)
+  local at = redis.pcall('HGET', K.run .. id, 'at')
+  return at and (at.err and 'success' or at)
+end
+
+local function end_well(id, token, outcome, ttl)
+  call('SET', K.run .. id, token .. ' ' .. outcome, 'PX', ttl)
 end
 
 -- Asks whether any of these keys is there: whatever is seldom there is looked for once, all together.
@@ -107,7 +126,7 @@ end
 
 -- Out of the record, to be put into a stream; nil when the record has gone.
 local function take(id)
-  local m = run_of(call('HGETALL', K.run .. id))
+  local m = run_of(record_of(id))
   if not m.id then return nil end
   if m.why then call('HDEL', K.run .. id, 'why', 'since', 'reason') end
   call('HDEL', K.run .. id, unpack(FIELDS))
@@ -209,7 +228,7 @@ end
 -- without a record is taken over.
 local function take_unique(unique, id)
   local owner = call('HGET', K.unique, unique)
-  local at = owner and call('HGET', K.run .. owner, 'at')
+  local at = owner and at_of(owner)
   if at and owner ~= id and at ~= 'dead' and at ~= 'success' and at ~= 'failure' and at ~= 'aborted' then
     return owner
   end
@@ -282,7 +301,7 @@ end
 
 -- All that is kept of a run: its record, its entry's fields, when its lease runs out (-1: not leased), its owner.
 local function kept_of(id)
-  local record = call('HGETALL', K.run .. id)
+  local record = record_of(id)
   local m = map(record)
   if not at_stream(m.at) then return record, {}, -1, '' end
   local found = call('XRANGE', stream(m.at), m.entry, m.entry)[1]

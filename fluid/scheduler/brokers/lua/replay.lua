@@ -8,7 +8,7 @@
 local now = clock()
 
 local function replay(id)
-  local m = run_of(call('HGETALL', K.run .. id))
+  local m = run_of(record_of(id))
   if not m.at then return 'unknown' end
   if m.replay == A.nonce then return 'replayed' end
   if m.at ~= 'dead' then return 'elsewhere' end

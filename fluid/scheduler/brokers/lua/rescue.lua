@@ -19,7 +19,7 @@ local function told_again(brief_answer)
   local answer = {now}
   for _, one in ipairs(brief_answer) do
     local fate, owner, m = unpack(one)
-    local record = run_of(call('HGETALL', K.run .. m.id))
+    local record = run_of(record_of(m.id))
     local whole = at_stream(record.at) and read_entry(record.at, record.entry) or record
     m.message = whole.message or ''
     answer[#answer + 1] = {fate, owner, flat(m)}

@@ -1,5 +1,5 @@
 -- settle: outcomes of claimed runs. One counts exactly when its lease, under its very token, is still there.
--- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, consumers, failed, unique, cancelled, waited, settled, done, run
+-- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, consumers, failed, unique, cancelled, waited, reporting, settled, done, run
 -- ARGV: caller, nonce, again, keep, bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
 -- RETURNS: now, then for each outcome 1 accepted, 0 refused, or 2 accepted and dead, since no consumer can take what
 --   was to be held.
@@ -18,22 +18,30 @@ for i = REST + 1, #ARGV, WIDTH do
   ids[#ids + 1] = ARGV[i + 2]
 end
 local leased = call('ZMSCORE', K.leases, unpack(tokens))
-local there_is = seldom(K.waited, K.limits, K.cancelled)
+local there_is = seldom(K.waited, K.reporting, K.limits, K.cancelled)
 local waited = there_is(K.waited) and call('ZMSCORE', K.waited, unpack(ids)) or {}
+local reporting = there_is(K.reporting) and call('ZMSCORE', K.reporting, unpack(ids)) or {}
 
 local limited = there_is(K.limits)
 local gone, counts, freed, ended, done = {}, {}, {}, {}, {}
 
 local function end_run(i, n, kind)
-  local record = K.run .. ids[n]
-  if kind == 'failure' then
-    -- the evidence keeps what is needed to look at the run, and to replay it
-    local m = read_entry(ARGV[i], ARGV[i + 1])
-    keep(m, kind)
-    list('failed', m, now, ARGV[i + 4])
+  local outcome = ARGV[i + 8]
+  local ttl = waited[n] and math.max(60000, ARGV[i + 6]) or ARGV[i + 6]
+  if kind == 'success' and ARGV[i + 4] == '' and not reporting[n] then
+    end_well(ids[n], tokens[n], outcome, ttl)
+  else
+    local record = K.run .. ids[n]
+    if kind == 'failure' then
+      -- the evidence keeps what is needed to look at the run, and to replay it
+      local m = read_entry(ARGV[i], ARGV[i + 1])
+      keep(m, kind)
+      list('failed', m, now, ARGV[i + 4])
+    end
+    call('HSET', record, 'at', kind, 'token', tokens[n], 'reason', ARGV[i + 4], 'outcome', outcome)
+    call('PEXPIRE', record, ttl)
+    if reporting[n] then call('ZREM', K.reporting, ids[n]) end
   end
-  call('HSET', record, 'at', kind, 'token', tokens[n], 'reason', ARGV[i + 4], 'outcome', ARGV[i + 8])
-  call('PEXPIRE', record, waited[n] and math.max(60000, ARGV[i + 6]) or ARGV[i + 6])
   free_unique(ARGV[i + 7], ids[n])
   counts[kind] = (counts[kind] or 0) + 1
 end
@@ -73,9 +81,9 @@ end
 
 -- What this very outcome was answered, if it is the last one that the run has had.
 local function told_before(n, kind)
-  local record = call('HMGET', K.run .. ids[n], 'token', 'at')
-  if record[1] ~= tokens[n] then return 0 end
-  return kind == 'held' and record[2] == 'dead' and 2 or 1
+  local record = map(record_of(ids[n]))
+  if record.token ~= tokens[n] then return 0 end
+  return kind == 'held' and record.at == 'dead' and 2 or 1
 end
 
 for n = 1, #tokens do
@@ -119,9 +127,9 @@ for kind, count in pairs(counts) do call('HINCRBY', K.books, kind, count) end
 if counts.failure then
   for _ = 1, call('ZCARD', K.failed) - A.bound do
     local member = call('ZPOPMIN', K.failed)[1]
-    local record = K.run .. id_in(member)
-    local at = call('HMGET', record, 'at', 'listed')
-    if at[1] == 'failure' and at[2] == member then call('DEL', record) end
+    local id = id_in(member)
+    local m = map(record_of(id))
+    if m.at == 'failure' and m.listed == member then call('DEL', K.run .. id) end
   end
 end
 remember(K.settled .. A.caller, A.nonce, answer, A.keep)

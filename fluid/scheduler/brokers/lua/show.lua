@@ -4,6 +4,6 @@
 -- RETURNS: the record, the entry's fields, when its lease runs out (-1: not leased), its owner.
 -- TWICE: it only reads, and being waited for twice is being waited for.
 
-local at = A.wait == '1' and call('HGET', K.run .. A.id, 'at')
+local at = A.wait == '1' and at_of(A.id)
 if at_stream(at) or at == 'scheduled' or at == 'held' then call('ZADD', K.waited, clock(), A.id) end
 return {kept_of(A.id)}

@@ -1,6 +1,6 @@
--- tidy: what nobody needs any more goes: silent consumers, waiters that gave up, the index of expired evidence.
+-- tidy: what nobody needs any more goes: silent consumers, waiters that gave up, old reports, the index of expired evidence.
 --   Held runs whose parameters fit no model of a consumer alive are dead.
--- KEYS: STREAMS, HELD, DEAD, consumers, seen, claims, failed, unique, cancelled, waited, upkeep, done, run
+-- KEYS: STREAMS, HELD, DEAD, consumers, seen, claims, failed, unique, cancelled, waited, reporting, upkeep, done, run
 -- ARGV: interval, silence, waiting, evidence
 -- RETURNS: how many consumers went (-1: another consumer has tidied within the interval), then the fields of each run
 --   that is dead.
@@ -15,6 +15,7 @@ for _, consumer in ipairs(call('ZRANGEBYSCORE', K.seen, '-inf', now - A.silence,
   if leave(consumer, CODES) then gone = gone + 1 end
 end
 call('ZREMRANGEBYSCORE', K.waited, '-inf', now - A.waiting)
+call('ZREMRANGEBYSCORE', K.reporting, '-inf', now - A.waiting)
 call('ZREMRANGEBYLEX', K.failed, '-', '(' .. in_time(now - A.evidence + 1))
 
 local answer = {gone}

@@ -6,8 +6,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+import redis
 from redis.asyncio.connection import AbstractConnection
 
 from fluid.clock import elapsed
@@ -549,6 +551,53 @@ async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(away: Desk, pr
         await claiming
     await away.queue("a")
     assert ids(await away.take(1)) == ["a"]
+
+
+async def test_calls_of_one_turn_of_the_loop_share_a_round_trip_and_each_has_its_own_answer(
+    desk: Desk,
+) -> None:
+    await desk.queue("known", "a", "b")
+    assert await desk.settle(await desk.take_one())  # the server has seen the script
+    first = await desk.take_one()
+
+    def reads(client: redis.Redis) -> int:
+        told: dict[str, Any] = client.info("stats")
+        return int(told["total_reads_processed"])
+
+    with desk.own.server.client() as client:
+        before = reads(client)
+        settled, claim = await asyncio.gather(desk.settle(first), desk.take(1))
+        # one of the two is the question itself
+        assert reads(client) - before == 2
+    assert (settled, ids(claim)) == (True, ["b"])
+
+
+async def test_when_a_shared_round_trip_is_lost_each_call_is_made_again(
+    away: Desk, proxy: CuttingProxy
+) -> None:
+    await away.queue("a", "b")
+    first = await away.take_one()
+    proxy.cut_next_answer(first.entry.encode())
+    settled, claim = await asyncio.gather(away.settle(first), away.take(1))
+    assert proxy.cuts == 1
+    assert (settled, ids(claim)) == (True, ["b"])
+    assert (await away.balanced()).books.success == 1
+
+
+async def test_a_call_that_is_cancelled_behind_another_is_never_sent(away: Desk, proxy: CuttingProxy) -> None:
+    asking = away.broker._asking
+    await asking.call("PING")
+    proxy.freeze()
+    first = asyncio.create_task(asking.call("PING", timeout=PATIENCE))
+    await eventually(asking._turn.locked, "the first one to have its turn")
+    second = asyncio.create_task(asking.call("INCR", away.keys["bell"] + "probe", timeout=PATIENCE))
+    await eventually(lambda: len(asking._waiting) == 1, "the second one to wait")
+    second.cancel()
+    await asyncio.wait({second})
+    proxy.thaw()
+    assert await first == b"PONG"
+    assert await asking.call("PING") == b"PONG"
+    assert proxy.commands["INCR"] == 0
 
 
 async def test_what_the_server_refuses_is_an_error_and_no_outage(away: Desk) -> None:

@@ -9,10 +9,9 @@ from msgspec import structs
 
 from fluid.clock import elapsed
 from fluid.scheduler.brokers import redis as room
-from fluid.scheduler.brokers import scripts
-from fluid.scheduler.moves import Claimed, Kind, Renewal
+from fluid.scheduler.moves import Claimed, Kind, Refusal, Renewal
 from fluid.scheduler.states import TaskState
-from tests.fluid.scheduler.brokers.desk import HIGH, LONG, Desk, desk_at, outcome
+from tests.fluid.scheduler.brokers.desk import HIGH, LONG, Desk, desk_at, outcome, submission
 from tests.support.proxy import CuttingProxy
 from tests.support.queues import OwnQueue
 
@@ -51,6 +50,42 @@ async def test_an_outcome_moves_its_run_and_the_books_balance(desk: Desk, kind: 
     assert snapshot.running == 0
 
 
+async def test_a_success_leaves_one_string_and_is_known_by_it_to_every_move(desk: Desk) -> None:
+    await desk.queue("a", unique="only")
+    run = await desk.take_one()
+    assert await desk.settle(run, ttl=LONG, outcome=b'{"task":"greet"}')
+    with desk.own.server.client() as client:
+        assert client.type(desk.keys.run("a")) == b"string"
+        assert LONG - 60 < client.ttl(desk.keys.run("a")) <= LONG
+    record = await desk.broker.get_run("a")
+    assert record is not None
+    assert (record.state, record.outcome) == (TaskState.success, b'{"task":"greet"}')
+    assert await desk.settle(run), "the same outcome, told again"
+    stranger = structs.replace(run, entry="1-1")
+    assert not await desk.settle(stranger), "an outcome under another token"
+    assert await desk.broker.cancel_many(["a"]) == ["over"]
+    assert await desk.broker.replay_many(["a"]) == ["elsewhere"]
+    assert await desk.broker.hasten(["a"]) == 0
+    await desk.broker.report_progress("a", b"{}")
+    again = await desk.submit(submission("a"), submission("b", unique="only", replays="a", once=True))
+    assert again.verdicts == [Refusal("already_queued", "a"), None]
+    assert (await desk.balanced()).books.success == 1
+
+
+async def test_a_success_of_a_run_that_told_its_progress_keeps_that(desk: Desk) -> None:
+    await desk.queue("a", "b")
+    first, second = await desk.take(2)
+    await desk.broker.report_progress("a", b'{"done":1}')
+    assert await desk.settle(first)
+    assert await desk.settle(second)
+    record = await desk.broker.get_run("a")
+    assert record is not None
+    assert (record.state, record.progress) == (TaskState.success, b'{"done":1}')
+    with desk.own.server.client() as client:
+        assert client.zcard(desk.keys["reporting"]) == 0
+        assert client.type(desk.keys.run("b")) == b"string"
+
+
 @pytest.mark.parametrize("kind", [Kind.success, Kind.retry])
 async def test_an_outcome_whose_answer_was_lost_stays_accepted_when_the_record_has_expired(
     broker_queue: OwnQueue, proxied_url: str, proxy: CuttingProxy, kind: Kind
@@ -60,7 +95,7 @@ async def test_an_outcome_whose_answer_was_lost_stays_accepted_when_the_record_h
         run = await desk.take_one()
         with broker_queue.server.client() as client:
             desk.broker.listeners.lost.append(lambda reason: client.delete(desk.keys.run("a")))
-            proxy.cut_next_answer(scripts.SETTLE.sha.encode())
+            proxy.cut_next_answer(run.entry.encode())
             assert await desk.settle(run, kind)
             assert proxy.cuts == 1
             (kept,) = client.scan_iter(match=f"{desk.keys['settled']}*", count=1000)
