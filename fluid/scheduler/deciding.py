@@ -15,6 +15,7 @@ from fluid.scheduler.moves import Refusal, RunRecord, Submission
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskState
 from fluid.scheduler.submitting import replay_of
+from fluid.scheduler.under_way import UnderWay
 
 DECIDED_AT_ONCE = 100
 """Runs that are looked up, and decided about, in one go."""
@@ -32,7 +33,14 @@ class Decided:
 
 
 class Deciding(Desk):
-    """A desk where runs are cancelled, discarded and replayed."""
+    """A desk where runs are cancelled, discarded and replayed.
+
+    Whoever is cancelled while runs are being ended is not told what became of them, but everybody else is.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._under_way = UnderWay()
 
     @abstractmethod
     async def _submit(self, runs: Sequence[TaskRun[Any]], written: Sequence[Submission]) -> list[str]:
@@ -40,20 +48,15 @@ class Deciding(Desk):
 
     async def cancel_run(self, run_id: str) -> bool:
         """Ask that a run ends `aborted`; False when it had ended before."""
-        record = await self._record(run_id)
-        answered = await self._broker.cancel(run_id)
-        if answered == "ended":
-            self._announce_ended(record, "cancelled")
+        [(answered, _)] = await self._end_runs([await self._record(run_id)], "cancelled")
         return answered in ("ended", "asked")
 
     async def discard(self, run_id: str) -> None:
         """End a dead run `aborted`. Raises `UnknownRunError`, or `FluidError` when it is not dead."""
-        record = await self._record(run_id)
-        answered = await self._broker.cancel(run_id, only="dead", reason="discarded")
+        [(answered, _)] = await self._end_runs([await self._record(run_id)], "discarded", only="dead")
         if answered != "ended":
             now = await self._record(run_id)
             raise FluidError(f"run {run_id} is {now.state}: only a dead run can be discarded")
-        self._announce_ended(record, "discarded")
 
     async def replay(self, run_id: str) -> TaskRun[Any]:
         """Give a run another chance: a dead one is ready again as itself, a failed one as a new run.
@@ -88,16 +91,10 @@ class Deciding(Desk):
         stopped on the way calls again, and goes on with the rest; what others decide meanwhile is left out.
         """
         async for records in self._meant(TaskState.dead, task, reason, since, until):
-            ids = [record.id for record in records]
-            answers = await self._broker.cancel_many(ids, only="dead", reason="discarded")
             # all are told of before one is given to the caller, who may not come back for the next
-            discarded = [
-                Decided(record.id, self._announce_ended(record, "discarded"))
-                for record, answered in zip(records, answers, strict=True)
-                if answered == "ended"
-            ]
-            for one in discarded:
-                yield one
+            for answered, run in await self._end_runs(records, "discarded", only="dead"):
+                if answered == "ended":
+                    yield Decided(run.id, run)
 
     async def replay_all(
         self,
@@ -166,16 +163,25 @@ class Deciding(Desk):
     async def _make_way(self, run_id: str) -> bool:
         """End a run that has not started, for another one; False when it has."""
         record = await self._broker.get_run(run_id)
-        answered = await self._broker.cancel(run_id, only="waiting", reason="replaced")
-        if answered == "ended" and record is not None:
-            self._announce_ended(record, "replaced")
+        if record is None:
+            return True
+        [(answered, _)] = await self._end_runs([record], "replaced", only="waiting")
         return answered in ("ended", "over", "unknown")
 
-    def _announce_ended(self, record: RunRecord, reason: str) -> TaskRun[Any]:
-        """The run, which was ended just now."""
-        run = run_of_record(record, self)
-        if not record.state.is_done:
-            run.state, run.reason = TaskState.aborted, reason
-            for name in ("end", "aborted"):
-                self._announcer.announce(name, run, reason=reason)
-        return run
+    async def _end_runs(
+        self, records: Sequence[RunRecord], reason: str, *, only: str = ""
+    ) -> list[tuple[str, TaskRun[Any]]]:
+        """What `cancel_many` answers of each, and the run; those that were ended are told of."""
+        return await self._under_way.finish(self._end_and_tell(records, reason, only))
+
+    async def _end_and_tell(
+        self, records: Sequence[RunRecord], reason: str, only: str
+    ) -> list[tuple[str, TaskRun[Any]]]:
+        answers = await self._broker.cancel_many([record.id for record in records], only=only, reason=reason)
+        runs = [run_of_record(record, self) for record in records]
+        for run, answered in zip(runs, answers, strict=True):
+            if answered == "ended" and not run.is_done:
+                run.state, run.reason = TaskState.aborted, reason
+                for name in ("end", "aborted"):
+                    self._announcer.announce(name, run, reason=reason)
+        return list(zip(answers, runs, strict=True))

@@ -51,10 +51,12 @@ class TaskManager(Deciding):
 
     async def on_shutdown(self) -> None:
         """Flush what waits to be queued, then close."""
+        # whoever queues has been told by then, so there is nobody left to wait for
+        deadline = elapsed() + self._config.queue_timeout + 0.5
         try:
-            # whoever queues has been told by then, so there is nobody left to wait for
+            await self._under_way.close(deadline)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.queue_timeout + 0.5):
+                async with asyncio.timeout(max(0.0, deadline - elapsed())):
                     await self._producer.close()
         finally:
             await super().on_shutdown()
@@ -226,23 +228,43 @@ class TaskManager(Deciding):
             for run in runs:
                 self._announcer.announce("queue", run)
             try:
-                while True:
+                call = self._producer.send(written, timeout=self._config.queue_timeout)
+                try:
+                    answer = await self._producer.answer_to(call)
+                except asyncio.CancelledError:
+                    call.forsake(partial(self._tell_of_forsaken, runs, until_told.pop_all()))
+                    raise
+            except Exception as error:
+                self._tell(runs, error)
+                raise
+            if lets_go is None or not _owner(answer.verdicts[0]):
+                self._tell(runs, answer)
+            else:
+                # whoever gave up after it had ended a run for this one would leave none open
+                trying = self._try_again(runs, written, answer, lets_go, until_told.pop_all())
+                answer = await self._under_way.finish(trying)
+        both = zip(runs, answer.verdicts, strict=True)
+        return [await self._owner_of_key(run, verdict) for run, verdict in both]
+
+    async def _try_again(
+        self,
+        runs: Sequence[TaskRun[Any]],
+        written: Sequence[Submission],
+        answer: Acceptance,
+        lets_go: Callable[[str], Awaitable[bool]],
+        until_told: contextlib.ExitStack,
+    ) -> Acceptance:
+        """Queue a run whose key is taken, as long as the one that has it lets go of it."""
+        with until_told:
+            try:
+                while (owner := _owner(answer.verdicts[0])) and await lets_go(owner):
                     call = self._producer.send(written, timeout=self._config.queue_timeout)
-                    try:
-                        answer = await self._producer.answer_to(call)
-                        owner = _owner(answer.verdicts[0])
-                        # whoever gave up after it had ended a run for this one would leave none open
-                        if lets_go is None or not owner or not await lets_go(owner):
-                            break
-                    except asyncio.CancelledError:
-                        call.forsake(partial(self._tell_of_forsaken, runs, until_told.pop_all()))
-                        raise
+                    answer = await self._producer.answer_to(call)
             except Exception as error:
                 self._tell(runs, error)
                 raise
             self._tell(runs, answer)
-        both = zip(runs, answer.verdicts, strict=True)
-        return [await self._owner_of_key(run, verdict) for run, verdict in both]
+            return answer
 
     def _tell_of_forsaken(
         self,

@@ -40,6 +40,7 @@ FLOORS = (
     "fluid.scheduler.dispatchers",
     "fluid.scheduler.announcing",
     "fluid.scheduler.being_queued",
+    "fluid.scheduler.under_way",
     "fluid.scheduler.deadlines",
     "fluid.scheduler.moves",
     "fluid.scheduler.snapshot",

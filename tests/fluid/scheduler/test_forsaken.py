@@ -1,4 +1,4 @@
-"""Whoever queues a run may be cancelled meanwhile: what became of the run is told all the same."""
+"""Whoever queues or ends a run may be cancelled meanwhile: what became of the run is told all the same."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from fluid.errors import BrokerError
 from fluid.scheduler import Event, QueueOptions, TaskManager, TaskRun, TaskState, task
 from fluid.scheduler.brokers.channel import LostError
+from fluid.scheduler.moves import Kind
+from tests.fluid.scheduler.brokers.desk import LONG, desk_at
 from tests.fluid.scheduler.consuming import Gate, consuming, managing, reasons, slot_taken
+from tests.support.queues import OwnQueue
 
 
 @task
@@ -132,6 +136,7 @@ async def test_whoever_goes_while_it_asks_for_the_run_that_has_the_key_leaves_no
             queueing = asyncio.create_task(manager.queue(run, options=joining))
             await gate.wait_for()
             await cancel(queueing)
+            gate.open()
             await heard.wait_for("refused", run)
         assert reasons(heard.of("refused", run)) == ["unique"]
 
@@ -183,3 +188,101 @@ async def test_what_is_forsaken_is_told_before_the_stop(broker_url: str) -> None
     ):
         await cancel(*queueing)
     assert len(heard.of("queued")) == 1
+
+
+@asynccontextmanager
+async def forsaken_while_it_ends(manager: TaskManager, ending: Awaitable[Any]) -> AsyncIterator[None]:
+    """The broker has ended the run, and whoever asked for it goes before it is told so."""
+    gate = Gate()
+    with answers_at(gate, manager, "cancel"):
+        asked = asyncio.ensure_future(ending)
+        await gate.wait_for()
+        asked.cancel()
+        await asyncio.wait({asked})
+        assert asked.cancelled()
+        yield
+        gate.open()
+
+
+async def test_a_run_that_is_cancelled_by_one_who_goes_is_told_as_aborted(broker_url: str) -> None:
+    async with managing(broker_url, idle) as (manager, heard):
+        run = await manager.queue(idle)
+        async with forsaken_while_it_ends(manager, manager.cancel_run(run.id)):
+            assert heard.names(run) == ["queue", "queued"]
+        await heard.wait_for("aborted", run.id)
+    assert heard.names(run) == ["queue", "queued", "end", "aborted"]
+    assert reasons(heard.of("aborted")) == ["cancelled"]
+
+
+async def test_runs_that_are_discarded_by_one_who_goes_are_told_as_aborted(broker_queue: OwnQueue) -> None:
+    async with (
+        managing(broker_queue.url, idle) as (manager, heard),
+        desk_at(broker_queue.url, broker_queue) as desk,
+    ):
+        runs = await manager.queue_many(idle, [{}] * 3)
+        for claimed in await desk.take(3):
+            assert await desk.settle(claimed, Kind.dead, reason="invalid", ttl=LONG)
+        async with forsaken_while_it_ends(manager, manager.discard(runs[0].id)):
+            pass
+        await heard.wait_for("aborted", runs[0].id)
+        async with forsaken_while_it_ends(manager, anext(manager.discard_all())):
+            pass
+        await heard.wait_for("aborted", count=3)
+    assert reasons(heard.of("aborted")) == ["discarded"] * 3
+
+
+async def test_a_replacement_is_finished_although_its_caller_has_gone(broker_url: str) -> None:
+    async with managing(broker_url, idle) as (manager, heard):
+        first = await manager.queue(idle, options=QueueOptions(unique_key="one"))
+        second = manager.create_task_run(idle)
+        replacing = QueueOptions(unique_key="one", when_taken="replace")
+        async with forsaken_while_it_ends(manager, manager.queue(second, options=replacing)):
+            assert heard.names(second) == ["queue"]
+        await heard.wait_for("queued", second)
+        assert reasons(heard.of("aborted", first)) == ["replaced"]
+        assert heard.names(second) == ["queue", "queued"]
+        assert (await manager.broker.snapshot()).ready == 1
+
+
+async def test_what_is_ended_for_one_who_goes_is_told_before_the_stop(broker_url: str) -> None:
+    async with managing(broker_url, idle) as (manager, heard):
+        run = await manager.queue(idle)
+        async with forsaken_while_it_ends(manager, manager.cancel_run(run.id)):
+            pass
+    assert reasons(heard.of("aborted", run)) == ["cancelled"]
+
+
+async def test_a_stop_waits_no_longer_for_what_is_under_way_than_for_what_is_being_queued(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    never = Gate()
+    async with managing(broker_url, idle, queue_timeout=0.1) as (manager, heard):
+        run = await manager.queue(idle)
+        with answers_at(never, manager, "cancel"):
+            asked = asyncio.ensure_future(manager.cancel_run(run.id))
+            await never.wait_for()
+            await cancel(asked)
+    assert never.waiting == 0
+    assert "was stopped before the broker answered" in caplog.text
+    assert not heard.of("aborted")
+
+
+async def test_what_goes_wrong_for_one_who_has_gone_is_logged(
+    broker_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with managing(broker_url, idle) as (manager, _):
+        run = await manager.queue(idle)
+        asked_for = asyncio.Event()
+
+        async def refuse(called: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+            if called == "cancel":
+                asked_for.set()
+                await asyncio.sleep(0)
+                raise BrokerError("the broker refused a command")
+            return await attempt()
+
+        manager.broker.listeners.around.append(refuse)
+        asked = asyncio.ensure_future(manager.cancel_run(run.id))
+        await asked_for.wait()
+        await cancel(asked)
+    assert "went wrong: the broker refused a command" in caplog.text
