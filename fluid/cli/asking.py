@@ -67,7 +67,7 @@ def list_runs(
     async def ask() -> int:
         async with find_queue(target, broker_url=broker_url) as manager:
             runs = await manager.list_runs(*states, **filters.words(), limit=limit, after=after)
-        show_runs(runs, as_json=as_json, more=f"there are more: --after {runs.after}" if runs.after else "")
+        show_runs(runs, after=runs.after, as_json=as_json)
         return 0
 
     return asyncio.run(ask())

@@ -38,7 +38,8 @@ def ls(
 ) -> int:
     """List runs, those that may need a person first.
 
-    Successes are not listed: show one by its id.
+    Successes are not listed: show one by its id. Where there are more, stderr says how to go on; with --json
+    as {"after": WORD}, and stdout is an array.
     """
     from fluid.cli import asking
 

@@ -98,6 +98,11 @@ def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def aside(text: str) -> None:
+    """A line beside the answer, for whoever reads it: on stderr, also where no person looks."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def complain(text: str) -> None:
     """What went wrong, on stderr."""
     print(f"Error: {text}", file=sys.stderr, flush=True)

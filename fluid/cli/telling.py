@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from fluid.cli.showing import moment, note, show_facts, show_json, show_line, show_table, span
+from fluid.cli.showing import aside, moment, note, show_facts, show_json, show_line, show_table, span
 from fluid.scheduler import Snapshot, Task, TaskBroker, TaskPriority, TaskRun
 
 DEPTHS = ("ready", "running", "scheduled", "held", "dead")
@@ -52,14 +53,19 @@ def show_evidence(kept: Mapping[str, Any], *, as_json: bool) -> None:
     )
 
 
-def show_runs(runs: Sequence[TaskRun[Any]], *, as_json: bool, more: str = "") -> None:
-    """A line for each run; `more` is how to see the rest."""
+def show_runs(runs: Sequence[TaskRun[Any]], *, after: str, as_json: bool) -> None:
+    """A line for each run; how to see the next page, which comes `after` a run, is said aside."""
     if as_json:
         show_json([run.summary() for run in runs])
-        return
-    if not runs:
+    elif runs:
+        _show_table_of_runs(runs)
+    else:
         note("no runs")
-        return
+    if after:
+        aside(json.dumps({"after": after}) if as_json else f"there are more: --after {after}")
+
+
+def _show_table_of_runs(runs: Sequence[TaskRun[Any]]) -> None:
     show_table(
         ("id", "task", "state", "reason", "queued", "error"),
         [
@@ -74,8 +80,6 @@ def show_runs(runs: Sequence[TaskRun[Any]], *, as_json: bool, more: str = "") ->
             for run in runs
         ],
     )
-    if more:
-        note(more)
 
 
 def show_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import json
 from datetime import datetime, timedelta
 
 import pytest
@@ -78,28 +78,28 @@ async def test_runs_are_listed_by_state_and_task_and_in_pages(queue: OwnQueue) -
     assert (await call("runs", "ls", "--state", "dead", "--json")).json == []
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 async def test_a_page_says_how_to_go_on_and_goes_on_from_one_state_to_the_next(
-    queue: OwnQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    queue: OwnQueue, capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
     async with TaskConsumer(broker_url=queue.url) as consumer:
         failed = await consumer.queue_and_wait(shop.charge, timeout=20, amount=-1)
     async with TaskManager(broker_url=queue.url) as manager:
         runs = await manager.queue_many(shop.add, [{"a": n, "b": n} for n in range(2)])
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     listed = []
-    after: tuple[str, ...] = ()
+    after: list[str] = []
     for _ in range(3):
-        assert (
-            await asyncio.to_thread(
-                run_for, TaskManager(), args=["runs", "ls", "--limit", "1", *after], standalone=False
-            )
-            == 0
-        )
+        page = ["runs", "ls", "--limit", "1", *(["--json"] if as_json else []), *after]
+        assert await asyncio.to_thread(run_for, TaskManager(), args=page, standalone=False) == 0
         told = capsys.readouterr()
-        listed.append(told.out.splitlines()[1].split()[0])
-        after = tuple(told.err.removeprefix("there are more: ").split())
+        if as_json:
+            listed += [one["id"] for one in json.loads(told.out)]
+            after = ["--after", json.loads(told.err)["after"]] if told.err else []
+        else:
+            listed.append(told.out.splitlines()[1].split()[0])
+            after = told.err.removeprefix("there are more: ").split()
     assert listed == [failed.id, *(run.id for run in runs)]
-    assert after == ()
+    assert after == []
 
 
 async def test_runs_are_listed_by_reason_and_time(queue: OwnQueue) -> None:
