@@ -11,6 +11,7 @@ from typing import Any
 
 from fluid.clock import elapsed, from_milliseconds
 from fluid.errors import FluidError, RunDeadError, UniqueRunError
+from fluid.scheduler.batches import MAX_RUNS
 from fluid.scheduler.being_queued import BeingQueued
 from fluid.scheduler.deciding import Deciding
 from fluid.scheduler.history import run_of_record
@@ -18,7 +19,7 @@ from fluid.scheduler.interceptors import around_queueing, around_queueing_of_oth
 from fluid.scheduler.local import execute_here
 from fluid.scheduler.moves import Acceptance, Refusal, RunRecord, Submission
 from fluid.scheduler.options import NO_OPTIONS, QueueOptions
-from fluid.scheduler.producing import MAX_RUNS, Producer, parts, refusal_of, stopped_at
+from fluid.scheduler.producing import Producer, parts, refusal_of, stopped_at
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
 from fluid.scheduler.submitting import new_run, submission_of
@@ -55,9 +56,7 @@ class TaskManager(Deciding):
         deadline = elapsed() + self._config.queue_timeout + 0.5
         try:
             await self._under_way.close(deadline)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, deadline - elapsed())):
-                    await self._producer.close()
+            await self._producer.close(deadline)
         finally:
             await super().on_shutdown()
 

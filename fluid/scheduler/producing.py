@@ -20,17 +20,12 @@ from fluid.errors import (
     PartlyQueuedError,
     QueueUncertainError,
 )
+from fluid.scheduler.batches import MAX_BYTES, MAX_RUNS, parts_of
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.brokers.link import pause_before
 from fluid.scheduler.moves import Acceptance, Submission
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskState
-
-MAX_RUNS = 500
-"""Runs in one flush; a longer script would keep other callers of the broker waiting."""
-
-MAX_BYTES = 4 * 1024 * 1024
-"""Message bytes in one flush."""
 
 GRACE_SECONDS = 0.5
 """What a caller waits past its deadline for the reason why, which a flush knows better."""
@@ -206,12 +201,12 @@ class Producer:
         """Take calls again."""
         self._closed = False
 
-    async def close(self) -> None:
-        """Send what waits, then take no more."""
+    async def close(self, deadline: float) -> None:
+        """Take no more, and send what waits, by then."""
         self._closed = True
         flushing, self._flushing = self._flushing, None
         if flushing is not None and flushing.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait({flushing})
+            await asyncio.wait({flushing}, timeout=max(0.0, deadline - elapsed()))
 
 
 _REFUSALS = {
@@ -222,15 +217,8 @@ _REFUSALS = {
 
 
 def parts(runs: Sequence[Submission]) -> Iterator[tuple[int, int]]:
-    """Where each flush of these begins and ends: bounded in runs and in bytes, and never empty."""
-    start = size = 0
-    for at, run in enumerate(runs):
-        size += len(run.message)
-        if at > start and (at - start == MAX_RUNS or size > MAX_BYTES):
-            yield start, at
-            start, size = at, len(run.message)
-    if runs:
-        yield start, len(runs)
+    """Where each flush of these begins and ends."""
+    return parts_of([len(run.message) for run in runs])
 
 
 def refusal_of(error: BaseException) -> str:

@@ -42,6 +42,7 @@ FLOORS = (
     "fluid.scheduler.being_queued",
     "fluid.scheduler.under_way",
     "fluid.scheduler.deadlines",
+    "fluid.scheduler.batches",
     "fluid.scheduler.moves",
     "fluid.scheduler.snapshot",
     "fluid.scheduler.notes",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fluid.clock import elapsed
+from fluid.scheduler.batches import MAX_RUNS, parts_of
 from fluid.scheduler.broker import BrokerListeners, ConsumerInfo, TaskBroker
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
@@ -55,9 +56,6 @@ from fluid.scheduler.moves import (
 )
 from fluid.scheduler.snapshot import Snapshot
 from fluid.scheduler.states import TaskState
-
-MAX_BATCH = 500
-"""The most runs that one script call takes; a longer one would keep others waiting too long."""
 
 FAILURES_KEPT = 10_000
 """The most failed runs whose evidence is kept; the oldest goes first."""
@@ -146,8 +144,8 @@ class RedisBroker(TaskBroker):
         verdicts: list[Refusal | None] = []
         scheduled: list[bool] = []
         now = 0.0
-        for start in range(0, len(runs), MAX_BATCH):
-            batch = runs[start : start + MAX_BATCH]
+        for start in range(0, len(runs), MAX_RUNS):
+            batch = runs[start : start + MAX_RUNS]
             words: list[Word] = [replays_word(batch)]
             for run in batch:
                 words += submission_words(run)
@@ -176,7 +174,7 @@ class RedisBroker(TaskBroker):
         cursor: str,
         held: Sequence[str],
     ) -> Claim:
-        asked = (consumer, new_nonce(), min(slots, MAX_BATCH), milliseconds(lease), suspects, MESSAGE_VERSION)
+        asked = (consumer, new_nonce(), min(slots, MAX_RUNS), milliseconds(lease), suspects, MESSAGE_VERSION)
         bell: list[Sequence[Word]] = (
             [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
         )
@@ -217,9 +215,10 @@ class RedisBroker(TaskBroker):
     async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
         answers: list[int] = []
         now = 0.0
-        for start in range(0, len(outcomes), MAX_BATCH):
+        # the sizes in one go, for this is done for every run
+        for start, end in parts_of([*map(len, [outcome.outcome for outcome in outcomes])]):
             words: list[Word] = [FAILURES_KEPT]
-            for outcome in outcomes[start : start + MAX_BATCH]:
+            for outcome in outcomes[start:end]:
                 words += settlement_words(outcome)
             answer = await self._calls.move_once(self._working, scripts.SETTLE, words, deadline=None)
             now = answer[0]

@@ -10,9 +10,10 @@ import pytest
 
 from fluid.clock import elapsed
 from fluid.errors import BrokerError, BrokerUnavailableError, FluidError, QueueUncertainError
+from fluid.scheduler.batches import MAX_BYTES, MAX_RUNS
 from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.moves import Acceptance, Refusal, Submission
-from fluid.scheduler.producing import MAX_BYTES, MAX_RUNS, Call, Producer, parts, refusal_of
+from fluid.scheduler.producing import Call, Producer, parts, refusal_of
 from fluid.scheduler.states import TaskPriority
 from fluid.testing.waiting import Watch
 from tests.support.waiting import poll
@@ -143,7 +144,7 @@ async def test_a_caller_whose_flush_is_under_way_too_long_is_left_uncertain(
         await submit(producer, "a", timeout=-0.49)
     assert uncertain.value.run_id == "a"
     counter.open.set()
-    await producer.close()
+    await producer.close(elapsed() + PATIENCE)
 
 
 async def test_a_caller_that_no_flush_took_up_in_time_was_not_sent(
@@ -156,7 +157,7 @@ async def test_a_caller_that_no_flush_took_up_in_time_was_not_sent(
         await submit(producer, "b", timeout=-0.49)
     counter.open.set()
     await first
-    await producer.close()
+    await producer.close(elapsed() + PATIENCE)
     assert counter.flushes == [["a"]]
 
 
@@ -269,7 +270,7 @@ async def test_what_became_of_a_forsaken_call_is_told_when_its_flush_knows(
     await counter.wait_for_flush()
     told = forsake(sent)
     counter.open.set()
-    await producer.close()
+    await producer.close(elapsed() + PATIENCE)
     assert [type(known) for known in told] == [Acceptance]
 
 
@@ -313,7 +314,7 @@ async def test_closing_sends_what_waits_and_takes_no_more(producer: Producer, co
     counter.open.clear()
     waiting = [asyncio.create_task(submit(producer, name)) for name in ("a", "b")]
     await counter.wait_for_flush()
-    closing = asyncio.create_task(producer.close())
+    closing = asyncio.create_task(producer.close(elapsed() + PATIENCE))
     counter.open.set()
     await closing
     assert [name for flush in counter.flushes for name in flush] == ["a", "b"]

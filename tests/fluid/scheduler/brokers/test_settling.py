@@ -317,3 +317,18 @@ async def test_a_run_that_is_waited_for_is_kept_for_a_minute_at_least(desk: Desk
     assert await desk.settle(run, ttl=0.001)
     with desk.own.server.client() as client:
         assert 50 < client.ttl(desk.keys.run("a")) <= 60
+
+
+async def test_outcomes_that_are_settled_together_are_bounded_in_bytes_as_well(
+    broker_queue: OwnQueue, proxied_url: str, proxy: CuttingProxy
+) -> None:
+    names = [f"large-{n:02}" for n in range(10)]
+    async with desk_at(proxied_url, broker_queue) as desk:
+        await desk.queue("first", *names)
+        first, *large = await desk.take(1 + len(names))
+        assert await desk.settle(first)
+        before = proxy.commands["EVALSHA"]
+        settled = await desk.broker.settle([outcome(run, outcome=b"%1000000d" % 1) for run in large])
+        assert proxy.commands["EVALSHA"] - before == 3
+        assert settled.accepted == [True] * len(names)
+        assert (await desk.balanced()).books.success == 1 + len(names)
