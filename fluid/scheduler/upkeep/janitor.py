@@ -8,9 +8,12 @@ from fluid.scheduler.history import run_of_record
 from fluid.scheduler.run import RunDoor
 from fluid.scheduler.upkeep.agent import Upkeep
 
+FORGET_AFTER_SECONDS = 5.0
+"""The least silence for which a consumer is forgotten: with a short lease it may be no more than slow."""
+
 
 class Janitor(Upkeep):
-    """Once in ten leases one consumer of the fleet forgets the silent ones, and other leftovers.
+    """Once in ten leases one consumer of the fleet forgets those silent for as long, and other leftovers.
 
     What was held for one of those, as the last whose model the parameters could fit, is dead.
     """
@@ -23,7 +26,8 @@ class Janitor(Upkeep):
         self._lease = lease
 
     async def once(self) -> None:
-        tidied = await self._broker.tidy(interval=5 * self._lease, silence=10 * self._lease)
+        silence = max(10 * self._lease, FORGET_AFTER_SECONDS)
+        tidied = await self._broker.tidy(interval=5 * self._lease, silence=silence)
         for record in tidied.dead:
             run = run_of_record(record, self._door)
             run.reason = "invalid_params"
