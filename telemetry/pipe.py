@@ -39,19 +39,20 @@ class LinePipe:
         self._hurry = threading.Event()
         self._empty = threading.Event()
         self._lines: list[bytes] = []
-        self._bytes = 0
+        self._bytes = 0  # of these, and of those that are being written
         self._asleep = False
         self._thread: threading.Thread | None = None
 
     def write(self, line: bytes) -> None:
         """Have a line written, soon."""
+        size = len(line)
         with self._lock:
-            waiting = self._bytes + len(line)
-            if self._closed or waiting > self._most_bytes:
+            if self._closed or self._bytes + size > self._most_bytes:
                 self.dropped += 1
                 return
             self._lines.append(line)
-            self._bytes = waiting
+            # nothing is called meanwhile, so that whoever interrupts us with a line of its own cannot be lost
+            self._bytes += size
             asleep, self._asleep = self._asleep, False
             if self._thread is None:
                 self._start_thread()
@@ -106,13 +107,15 @@ class LinePipe:
                 self._wake.get()
 
     def _write_out(self, lines: list[bytes]) -> None:
-        data = b"".join(lines)
+        dropped = 0
         try:
-            self._out(data)
-        except (OSError, ValueError):  # its reader has gone, or it was closed: there is nowhere to say so
-            self.dropped += len(lines)
+            self._out(b"".join(lines))
+        except Exception:  # noqa: BLE001 - its reader has gone, or it was closed: there is nowhere to say so
+            dropped = len(lines)
+        size = sum(map(len, lines))
         with self._lock:
-            self._bytes -= len(data)
+            self._bytes -= size
+            self.dropped += dropped
 
 
 def writing_to(stream: TextIO) -> Callable[[bytes], None]:

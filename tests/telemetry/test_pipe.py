@@ -80,15 +80,16 @@ def test_a_closed_pipe_drops() -> None:
     assert pipe.dropped == 1
 
 
-def test_a_way_out_that_fails_costs_its_lines_and_no_more() -> None:
+@pytest.mark.parametrize("error", [BrokenPipeError, ValueError, TypeError, UnicodeError, MemoryError])
+def test_a_way_out_that_fails_costs_its_lines_and_no_more(error: type[Exception]) -> None:
     broken, written = [True], []
 
     def out(data: bytes) -> None:
         if broken:
-            raise BrokenPipeError
+            raise error
         written.append(data)
 
-    pipe = LinePipe(out)
+    pipe = LinePipe(out, most_bytes=1)
     pipe.write(b"a")
     assert pipe.flush(PATIENCE)
     broken.clear()
@@ -104,6 +105,37 @@ def test_a_line_may_be_written_by_who_interrupts_a_writer(gate: Gate) -> None:
         pipe.write(b"from a signal handler")
     assert pipe.close(PATIENCE)
     assert gate.written == b"from a signal handler"
+
+
+class Interrupted(bytes):
+    """A line whose writer is interrupted by one who writes a line as well."""
+
+    pipe: LinePipe | None = None
+
+    def __len__(self) -> int:
+        pipe, self.pipe = self.pipe, None
+        if pipe is not None:
+            pipe.write(b"%10d" % 1)
+        return super().__len__()
+
+
+def test_the_room_is_counted_exactly_when_a_writer_is_interrupted(gate: Gate) -> None:
+    pipe = LinePipe(gate, most_bytes=100)
+    line = Interrupted(b"%20d" % 2)
+    line.pipe = pipe
+    pipe.write(b"%40d" % 0)
+    assert gate.reached.wait(PATIENCE)
+    pipe.write(line)
+    pipe.write(b"%30d" % 3)
+    assert pipe.dropped == 0
+    pipe.write(b"4")
+    assert pipe.dropped == 1
+    gate.opened.set()
+    assert pipe.flush(PATIENCE)
+    pipe.write(b"%100d" % 5)
+    assert pipe.close(PATIENCE)
+    assert pipe.dropped == 1
+    assert [int(word) for word in gate.written.split()] == [0, 1, 2, 3, 5]
 
 
 def test_a_pipe_that_does_not_block_is_filled_all_the_same() -> None:
