@@ -21,6 +21,9 @@ logger = logging.getLogger("fluid")
 HANDLER = "current"
 """The name that our handler is registered with."""
 
+MOST_UNTOLD = 1000
+"""Attempts that have ended and whose end was not told, on top of four for each slot."""
+
 
 class Tracing(Protocol):
     """Who makes the spans of attempts."""
@@ -51,8 +54,13 @@ class CurrentRun:
         self._runs = runs
         self._ids: dict[str, Any] | None = None
         self._secrets: tuple[str, ...] | None = None
-        self._token: Token[CurrentRun | None] | None = None
+        self._token: Token[CurrentRun | None] | None = None  # while the body runs
         self._attached: Token[contexts.Context] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Its body does not run any more."""
+        return self._token is None
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -89,6 +97,7 @@ class CurrentRun:
         self.error = error
         if self._token is not None:
             _current.reset(self._token)
+            self._token = None
         if self._attached is not None:  # else the span is that of whoever called
             contexts.detach(self._attached)
             if self._runs.tracing is not None:
@@ -124,6 +133,9 @@ class CurrentRuns:
         self.host = host
         self._started: Event | None = None
         self._runs: dict[TaskRun[Any], CurrentRun] = {}
+        slots = host.config.max_concurrent_tasks if isinstance(host, TaskConsumer) else 0
+        # more than have ended and wait for the broker to agree, for a consumer claims no more meanwhile
+        self._most_untold = self._room = MOST_UNTOLD + 4 * slots
         self.tracing = tracing
         self.begins: list[Callable[[CurrentRun], None]] = []
         """Called when a body is about to begin, in its context."""
@@ -153,8 +165,15 @@ class CurrentRuns:
         started, self._started = self._started, None
         # `start` is told right before the body is surrounded, so it is this run's unless something is odd
         waited = started.waited if started is not None and started.run is run else None
+        if len(self._runs) >= self._room:
+            self._forget_untold()
         current = self._runs[run] = CurrentRun(run, waited, self)
         return current
+
+    def _forget_untold(self) -> None:
+        """Nobody has asked for these when they ended: whoever does was paused, for it kept failing."""
+        self._runs = {run: current for run, current in self._runs.items() if not current.has_ended}
+        self._room = len(self._runs) + self._most_untold
 
     def _starts(self, event: Event) -> None:
         self._started = event

@@ -159,6 +159,48 @@ async def test_nothing_is_remembered_of_a_run_that_has_ended(consumer: TaskConsu
     assert not attachment.runs._runs
 
 
+async def test_little_is_remembered_of_runs_whose_end_is_not_told_while_the_handler_is_paused(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots, spare = 3, 10
+    monkeypatch.setattr("telemetry.current.MOST_UNTOLD", spare)
+    gate = asyncio.Event()
+
+    @task
+    async def linger(ctx: TaskRun) -> None:
+        await gate.wait()
+
+    @task
+    async def pass_by(ctx: TaskRun) -> None: ...
+
+    consumer = TaskConsumer(broker_url=queue_url, max_concurrent_tasks=slots)
+    consumer.register_from_dict({"linger": linger, "pass_by": pass_by})
+    telemetry = Telemetry(server=False)
+    telemetry.attach(consumer)
+    attachment = telemetry._attachment
+    assert attachment is not None
+
+    def fail(run: TaskRun) -> None:
+        raise RuntimeError("out of order")
+
+    heard = Recorder(consumer)
+    remembered: list[int] = []
+    async with consumer:
+        lingering = await consumer.queue(linger)
+        await heard.wait_for("start", lingering.id)
+        with monkeypatch.context() as broken:
+            broken.setattr(attachment.runs, "take", fail)
+            for _ in range(4):
+                await consumer.queue_many(pass_by, [{}] * 25)
+                await heard.wait_for("success", count=25 * (len(remembered) + 1))
+                remembered.append(len(attachment.runs._runs))
+        assert max(remembered) <= 1 + spare + 4 * slots
+        # its end has all that its start had
+        assert lingering.id in {run.id for run in attachment.runs._runs}
+        gate.set()
+        await heard.wait_for("success", lingering.id)
+
+
 @pytest.mark.parametrize("who", ["stdlib", "structlog"])
 def test_the_command_leaves_alone_who_has_set_up_logging_himself(
     who: str, consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
