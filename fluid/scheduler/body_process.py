@@ -25,6 +25,7 @@ import msgspec
 from fluid.errors import DeclarationError, FluidError
 from fluid.scheduler.codec import decode_params, encode_result
 from fluid.scheduler.failing import Failure, failure_of, printable
+from fluid.scheduler.leaving import leave_when_asked
 from fluid.scheduler.retry import RetryPolicy
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.states import TaskPriority, TaskState
@@ -107,6 +108,7 @@ def set_up(mouthpiece: Connection) -> None:
     """Called first in every process."""
     global _mouth
     _mouth = Mouth(mouthpiece)
+    leave_when_asked()
     threading.Thread(target=_die_with_the_consumer, name="fluid-lifeline", daemon=True).start()
 
 

@@ -34,6 +34,7 @@ from fluid.scheduler.body_process import (
 )
 from fluid.scheduler.codec import encode_params
 from fluid.scheduler.failing import failed
+from fluid.scheduler.leaving import LEAVE_SECONDS, have_leave
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.task import Task
 from fluid.scheduler.wire import Begun, Ear, LogLine, Progress, Trouble, Word
@@ -140,7 +141,9 @@ class ProcessPool:
         self._on_trouble = on_trouble
         self._places = asyncio.Semaphore(self._size)
         self._numbers = itertools.count(1)
-        self._answers: set[asyncio.Future[bytes]] = set()
+        self._calls: dict[asyncio.Future[bytes], Call] = {}
+        self._pids: set[int] = set()
+        """Processes that have had a body: what that has left behind may have to be sent still."""
         self._pool: PebblePool | None = None
         self._ear: Ear | None = None
 
@@ -175,11 +178,12 @@ class ProcessPool:
     ) -> Any:
         ear.listen(call.number, call.hear)
         answer = asyncio.wrap_future(_schedule(pool, order))
-        self._answers.add(answer)
+        self._calls[answer] = call
         try:
             outcome = await _outcome(call, answer, seconds)
         finally:
-            self._answers.discard(answer)
+            self._calls.pop(answer)
+            self._pids.add(call.pid)
             if not answer.done():
                 answer.cancel()
                 call.kill()
@@ -219,12 +223,15 @@ class ProcessPool:
         return Pool(max_workers=self._size, initializer=set_up, initargs=(ear.mouthpiece,), context=PROCESSES)
 
     async def close(self) -> None:
-        """Kill what still runs."""
-        for answer in self._answers:
+        """Kill what still runs, and have the processes exit."""
+        for answer, call in self._calls.items():
             answer.cancel()
+            call.kill()
         pool, self._pool = self._pool, None
         ear, self._ear = self._ear, None
         if pool is not None:
+            pool.stop()
+            await asyncio.to_thread(have_leave, self._pids, LEAVE_SECONDS)
             await asyncio.to_thread(_stop, pool)
         if ear is not None:
             await asyncio.to_thread(ear.close)

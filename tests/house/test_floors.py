@@ -73,6 +73,7 @@ FLOORS = (
     "fluid.scheduler.brokers",
     "fluid.scheduler.producing",
     "fluid.scheduler.wire",
+    "fluid.scheduler.leaving",
     "fluid.scheduler.body_process",
     "fluid.scheduler.interceptors",
     "fluid.scheduler.offload",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import sys
 
 import structlog
-from opentelemetry import trace
+from opentelemetry import context, trace
 
 from fluid.scheduler import TaskConsumer, TaskRun, task
 from telemetry import Telemetry
@@ -23,6 +24,14 @@ def crunch(ctx: TaskRun) -> str:
             logging.getLogger("cruncher").warning("chewing")
             structlog.get_logger("cruncher").warning("swallowing")
         return f"{span.get_span_context().trace_id:032x}"
+
+
+@task(cpu_bound=True)
+def clear_away(ctx: TaskRun) -> None:
+    """Leave something to be done at the exit of the process, in a span of the run's."""
+    within = context.get_current()
+    tracer = trace.get_tracer("crunching")
+    atexit.register(lambda: tracer.start_span("clearing-away", within).end())
 
 
 @task(cpu_bound=True)

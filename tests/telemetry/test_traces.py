@@ -35,7 +35,7 @@ from telemetry import Telemetry
 from telemetry.settings import TelemetrySettings
 from tests.support.processes import PythonProcess
 from tests.telemetry.conventions.checker import faults_of, faults_of_record
-from tests.telemetry.crunching import crunch, linger
+from tests.telemetry.crunching import clear_away, crunch, linger
 from tests.telemetry.logbook import Logbook
 from tests.telemetry.tracing import Tap, own_opentelemetry, values_of
 
@@ -400,6 +400,18 @@ async def test_a_cpu_bound_body_sees_the_span_of_its_attempt_and_its_lines_lead_
         assert (line["trace_id"], line["span_id"], line["run_id"]) == (*span.context, run.id)
         assert not [name for name in line if name.startswith(("own_", "fluid_"))]
     logbook.end()
+
+
+async def test_what_the_process_of_a_body_has_not_sent_yet_is_sent_when_the_consumer_stops(
+    tap: Tap, start: Start
+) -> None:
+    consumer = await start(clear_away)
+    run = await consumer.queue_and_wait(clear_away, timeout=40)
+    assert run.state is TaskState.success, run.error
+    [process] = await tap.wait_for("process")
+    await consumer.shutdown()
+    [clearing_away] = await tap.wait_for("clearing-away")
+    assert (clearing_away.trace_id, clearing_away.parent_id) == process.context
 
 
 async def test_what_was_lost_is_told_by_its_rescuer_and_the_next_attempt_links_to_it(

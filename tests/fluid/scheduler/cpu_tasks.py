@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -190,3 +191,15 @@ def waits_for_a_file(ctx: TaskRun) -> str:
 
 @task(cpu_bound=True, timeout_seconds=0.2)
 def is_quick(ctx: TaskRun) -> None: ...
+
+
+@task(cpu_bound=True)
+def writes_a_file_at_exit(ctx: TaskRun) -> int:
+    atexit.register(Path(ctx.params["written"]).touch)
+    return os.getpid()
+
+
+@task(cpu_bound=True)
+def is_stuck_at_exit(ctx: TaskRun) -> int:
+    atexit.register(time.sleep, 1000)
+    return os.getpid()

@@ -42,6 +42,8 @@ TASKS = [
     cpu_tasks.dies,
     cpu_tasks.sleeps,
     cpu_tasks.oversleeps,
+    cpu_tasks.writes_a_file_at_exit,
+    cpu_tasks.is_stuck_at_exit,
 ]
 
 
@@ -281,6 +283,26 @@ async def test_what_is_executed_while_the_manager_closes_is_told_so(broker_url: 
     run = await executing
     assert (run.state, run.reason) == (TaskState.failure, "process_died")
     await eventually(lambda: not _lives(pid), "the end of the process")
+
+
+async def test_a_process_exits_in_order_when_its_consumer_stops(broker_url: str, tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    async with consuming(broker_url, *TASKS) as (consumer, _):
+        run = await consumer.queue_and_wait(cpu_tasks.writes_a_file_at_exit, timeout=25, written=str(written))
+        pid = await run.result()
+        assert not written.exists()
+    assert written.exists()
+    assert not _lives(pid)
+
+
+async def test_a_process_that_does_not_exit_in_time_is_killed(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluid.scheduler.offload.LEAVE_SECONDS", 0.5)
+    async with consuming(broker_url, *TASKS) as (consumer, _):
+        run = await consumer.queue_and_wait(cpu_tasks.is_stuck_at_exit, timeout=25)
+        pid = await run.result()
+    assert not _lives(pid)
 
 
 async def test_a_process_that_dies_fails_only_its_own_run(broker_url: str) -> None:
