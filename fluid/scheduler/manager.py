@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 from fluid.clock import elapsed, from_milliseconds
 from fluid.errors import FluidError, RunDeadError, UniqueRunError
 from fluid.scheduler.batches import MAX_RUNS
-from fluid.scheduler.being_queued import BeingQueued
+from fluid.scheduler.being_queued import BeingQueued, UntilTold
 from fluid.scheduler.deciding import Deciding
 from fluid.scheduler.history import run_of_record
 from fluid.scheduler.interceptors import around_queueing, around_queueing_of_others
@@ -222,16 +221,15 @@ class TaskManager(Deciding):
 
         `lets_go` is asked whether that run has let go of it meanwhile; then a single run is tried again.
         """
-        with contextlib.ExitStack() as until_told:
-            until_told.enter_context(self._being_queued.these(runs))
+        with self._being_queued.these(runs) as until_told:
             for run in runs:
                 self._announcer.announce("queue", run)
             try:
                 call = self._producer.send(written, timeout=self._config.queue_timeout)
                 try:
-                    answer = await self._producer.answer_to(call)
+                    answer = await call.answer
                 except asyncio.CancelledError:
-                    call.forsake(partial(self._tell_of_forsaken, runs, until_told.pop_all()))
+                    call.forsake(partial(self._tell_of_forsaken, runs, until_told.hand_over()))
                     raise
             except Exception as error:
                 self._tell(runs, error)
@@ -240,7 +238,7 @@ class TaskManager(Deciding):
                 self._tell(runs, answer)
             else:
                 # whoever gave up after it had ended a run for this one would leave none open
-                trying = self._try_again(runs, written, answer, lets_go, until_told.pop_all())
+                trying = self._try_again(runs, written, answer, lets_go, until_told.hand_over())
                 answer = await self._under_way.finish(trying)
         both = zip(runs, answer.verdicts, strict=True)
         return [await self._owner_of_key(run, verdict) for run, verdict in both]
@@ -251,14 +249,14 @@ class TaskManager(Deciding):
         written: Sequence[Submission],
         answer: Acceptance,
         lets_go: Callable[[str], Awaitable[bool]],
-        until_told: contextlib.ExitStack,
+        until_told: UntilTold,
     ) -> Acceptance:
         """Queue a run whose key is taken, as long as the one that has it lets go of it."""
         with until_told:
             try:
                 while (owner := _owner(answer.verdicts[0])) and await lets_go(owner):
                     call = self._producer.send(written, timeout=self._config.queue_timeout)
-                    answer = await self._producer.answer_to(call)
+                    answer = await call.answer
             except Exception as error:
                 self._tell(runs, error)
                 raise
@@ -268,7 +266,7 @@ class TaskManager(Deciding):
     def _tell_of_forsaken(
         self,
         runs: Sequence[TaskRun[Any]],
-        until_told: contextlib.ExitStack,
+        until_told: UntilTold,
         known: Acceptance | BaseException,
     ) -> None:
         with until_told:

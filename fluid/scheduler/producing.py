@@ -7,6 +7,7 @@ for certain that nothing was sent, and nothing will be; whoever gives up later, 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass
@@ -87,7 +88,11 @@ class Producer:
     def __init__(self, broker: TaskBroker) -> None:
         self._broker = broker
         self._waiting: list[Call] = []
+        self._sent: list[Call] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = math.inf
         self._closed = False
 
     @property
@@ -96,40 +101,60 @@ class Producer:
         return len(self._waiting)
 
     def send(self, runs: Sequence[Submission], *, timeout: float) -> Call:
-        """Queue these together, with the next flush that has room, within `timeout` seconds."""
+        """Queue these together, with the next flush that has room, within `timeout` seconds.
+
+        The call's answer tells of each run, in order. It raises `BrokerUnavailableError` when nothing was
+        sent in time, and `QueueUncertainError` when the runs may be in the queue. When who waits for it is
+        cancelled before they are sent, they never are.
+        """
         if self._closed:
             raise FluidError("this manager is closed: nothing can be queued through it any more")
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._flushing, self._timer, self._next = loop, None, None, math.inf
         call = Call(runs, elapsed() + timeout, loop.create_future())
         self._waiting.append(call)
-        if self._flushing is None or self._flushing.done() or self._flushing.get_loop() is not loop:
+        self._limit(call, loop)
+        if self._flushing is None or self._flushing.done():
             # a context of its own, for it also works for others than the run that happens to start it
             self._flushing = loop.create_task(self._flush(), name="fluid-producer", context=Context())
         return call
 
-    async def answer_to(self, call: Call) -> Acceptance:
-        """The answer, which tells of each run, in order.
+    def _limit(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer stands for all calls, since nearly every one is answered long before its deadline."""
+        if call.deadline < self._next:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._next = call.deadline
+            seconds = max(0.0, call.deadline + GRACE_SECONDS - elapsed())
+            self._timer = loop.call_later(seconds, self._give_up, loop)
 
-        Raises `BrokerUnavailableError` when nothing was sent in time, and `QueueUncertainError` when the runs
-        may be in the queue. Cancelled before they are sent, they never are.
-        """
-        try:
-            async with asyncio.timeout(call.deadline - elapsed() + GRACE_SECONDS):
-                return await call.answer
-        except TimeoutError:
-            if call.leaving:
-                raise call.uncertain("the broker has not answered in time") from None
-            raise BrokerUnavailableError(
-                f"the broker at {self._broker.url} did not take the run in time; it was not sent"
-            ) from None
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer those whose time is over, by what can be known of them."""
+        self._timer, self._next = None, math.inf
+        over = elapsed() - GRACE_SECONDS
+        for call in [*self._sent, *self._waiting]:
+            if call.answer.done() or call.forsaken:
+                continue
+            if call.deadline > over:
+                self._limit(call, loop)
+            elif call.leaving:
+                call.fail(call.uncertain("the broker has not answered in time"))
+            else:
+                call.fail(
+                    BrokerUnavailableError(
+                        f"the broker at {self._broker.url} did not take the run in time; it was not sent"
+                    )
+                )
 
     async def _flush(self) -> None:
         tries = 0
         while self._waiting:
             calls: list[Call] = []
+            self._sent = []
             try:
                 await self._broker.reach()
-                calls = self._gather()
+                calls = self._sent = self._gather()
                 await self._send(calls)
                 tries = 0
             except BrokerUnavailableError as error:

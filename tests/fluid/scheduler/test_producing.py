@@ -79,7 +79,7 @@ def producer(counter: Counter) -> Producer:
 
 async def submit(producer: Producer, *run_ids: str, timeout: float = PATIENCE, **how: bool) -> Acceptance:
     runs = [submission(run_id) for run_id in run_ids]
-    return await producer.answer_to(producer.send(runs, timeout=timeout, **how))
+    return await producer.send(runs, timeout=timeout, **how).answer
 
 
 async def test_what_comes_while_a_flush_is_under_way_goes_together(
@@ -120,10 +120,7 @@ async def test_a_flush_is_bounded_in_runs_and_one_call_is_never_torn(
 async def test_a_flush_is_bounded_in_bytes(producer: Producer, counter: Counter) -> None:
     big = MAX_BYTES // 2 + 1
     await asyncio.gather(
-        *(
-            producer.answer_to(producer.send([submission(name, big)], timeout=PATIENCE))
-            for name in ("a", "b", "c")
-        )
+        *(producer.send([submission(name, big)], timeout=PATIENCE).answer for name in ("a", "b", "c"))
     )
     assert counter.flushes == [["a"], ["b"], ["c"]]
 
