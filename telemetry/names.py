@@ -40,7 +40,7 @@ MOVE = Label(
     (
         *("open", "enqueue", "claim", "stop_claiming", "settle", "rescue", "snapshot", "fire", "show"),
         *("cancel", "replay", "hasten", "progress", "pause", "pause_task", "limit", "list", "note", "tell"),
-        *("leave", "tidy", OTHER),
+        *("leave", "tidy", "sweep", OTHER),
     ),
 )
 DROP_CAUSE = Label("cause", ("queue_full", "export_failed", "stopped"))

@@ -26,6 +26,7 @@ from fluid.scheduler.moves import (
     Settled,
     Settlement,
     Submission,
+    Swept,
     Tidied,
 )
 from fluid.scheduler.notes import Notes
@@ -226,6 +227,13 @@ class TaskBroker(ABC):
         """Forget consumers that were silent for `silence` seconds, and other leftovers.
 
         Held runs whose parameters fit no model of a consumer alive are dead.
+        """
+
+    @abstractmethod
+    async def sweep(self, *, interval: float, looks: int = 100) -> Swept:
+        """Find what half a move left, unless that was done anywhere within `interval` seconds.
+
+        A pass takes so many `looks` at each place where that can be; the next one goes on behind it.
         """
 
     @abstractmethod

@@ -82,7 +82,11 @@ EVENTS: Mapping[str, EventInfo] = {
         reasons=("unknown_task", "newer_message", "invalid_params", "limit", "rate", "paused"),
     ),
     "interrupted": EventInfo("handed back by a stopping consumer; costs no attempt"),
-    "lost": EventInfo("a lease ran out; said by the rescuer, once per lost attempt, with `owner`"),
+    "lost": EventInfo(
+        "a lease ran out; said by the rescuer, once per lost attempt, with `owner`; with `reason` when there "
+        "was none, for the server had come back with half a move",
+        reasons=("stranded",),
+    ),
     "stale": EventInfo(
         "an outcome was refused because the lease had gone; `reason` is what it would have been",
         reasons=("success", "failure", "aborted", "retry", "interrupted", "held", "dead"),

@@ -186,6 +186,8 @@ class Rescued:
     fate: Fate
     owner: str
     record: RunRecord
+    stranded: bool = False
+    """It had been delivered, and had no lease at all."""
 
 
 class Durability(enum.StrEnum):
@@ -228,6 +230,16 @@ class Tidied:
     """Silent consumers that are forgotten; -1 when another tidying was not long ago."""
     dead: list[RunRecord]
     """Runs that no consumer alive can take any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found of moves that were carried out by half."""
+
+    stranded: int
+    """Deliveries without a lease; they will be rescued."""
+    doubled: int
+    """Runs that were where they are not, by their records; they are there no more."""
 
 
 @dataclass(slots=True)

@@ -90,10 +90,16 @@ def read_rescued(answer: Sequence[Any]) -> list[Rescued]:
     """The answer of `rescue`."""
     state = {Fate.returned: TaskState.queued, Fate.dead: TaskState.dead, Fate.aborted: TaskState.aborted}
     found = []
-    for fate, owner, flat in answer[1:]:
+    for fate, owner, why, flat in answer[1:]:
         what = Fate(fate.decode())
-        found.append(Rescued(what, owner.decode(), _record(_pairs(flat), state[what])))
+        record = _record(_pairs(flat), state[what])
+        found.append(Rescued(what, owner.decode(), record, stranded=why == b"stranded"))
     return found
+
+
+def read_schedules(kept: Flat) -> dict[str, float]:
+    """The last tick of each schedule, by its task."""
+    return {task.decode(): float(line.split()[1]) for task, line in _pairs(kept).items()}
 
 
 def read_tidied(answer: Sequence[Any]) -> Tidied:

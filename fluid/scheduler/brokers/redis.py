@@ -29,6 +29,7 @@ from fluid.scheduler.brokers.records import (
     read_fired,
     read_replayed,
     read_rescued,
+    read_schedules,
     read_shown,
     read_snapshot,
     read_tidied,
@@ -52,6 +53,7 @@ from fluid.scheduler.moves import (
     Settled,
     Settlement,
     Submission,
+    Swept,
     Tidied,
 )
 from fluid.scheduler.snapshot import Snapshot
@@ -244,6 +246,10 @@ class RedisBroker(TaskBroker):
         arguments = [milliseconds(s) for s in (interval, silence, WAIT_FOR_TELL, self._failure_ttl)]
         return read_tidied(await self._calls.ask(scripts.TIDY, arguments))
 
+    async def sweep(self, *, interval: float, looks: int = 100) -> Swept:
+        times = (milliseconds(interval), looks, milliseconds(self._result_ttl))
+        return Swept(*await self._calls.ask(scripts.SWEEP, times))
+
     async def leave(self, consumer: str) -> bool:
         return bool(await self._calls.ask(scripts.LEAVE, (consumer,)))
 
@@ -262,10 +268,8 @@ class RedisBroker(TaskBroker):
         await self._set_paused(task, 0)
 
     async def _set_paused(self, task: str, on: int) -> None:
-        if task:
-            await self._calls.ask(scripts.PAUSE_TASK, (task, on))
-        else:
-            await self._calls.ask(scripts.PAUSE, (on,))
+        script, words = (scripts.PAUSE_TASK, (task, on)) if task else (scripts.PAUSE, (on,))
+        await self._calls.ask(script, words)
 
     async def consumers(self) -> list[ConsumerInfo]:
         now = await self._calls.command("TIME")
@@ -341,7 +345,4 @@ class RedisBroker(TaskBroker):
         return read_fired(await self._calls.ask(scripts.FIRE, words))
 
     async def schedules(self) -> dict[str, float]:
-        kept = await self._calls.command("HGETALL", self._keys["schedules"])
-        return {
-            task.decode(): float(line.split()[1]) for task, line in zip(kept[::2], kept[1::2], strict=True)
-        }
+        return read_schedules(await self._calls.command("HGETALL", self._keys["schedules"]))

@@ -150,6 +150,7 @@ RESCUE = Script(
     "rescue",
     (
         "STREAMS",
+        "SCHEDULED",
         "HELD",
         "DEAD",
         "bell",
@@ -238,6 +239,11 @@ TIDY = Script(
     ),
     ("interval", "silence", "waiting", "evidence"),
 )
+SWEEP = Script(
+    "sweep",
+    ("STREAMS", "SCHEDULED", "HELD", "DEAD", "leases", "books", "cancelled", "upkeep", "run"),
+    ("interval", "looks", "ttl"),
+)
 
 SCRIPTS = (
     OPEN,
@@ -262,4 +268,5 @@ SCRIPTS = (
     NOTE,
     LEAVE,
     TIDY,
+    SWEEP,
 )

@@ -52,7 +52,7 @@ class Rescuer(Upkeep):
     def _announce(self, rescued: Rescued) -> None:
         run = run_of_record(rescued.record, self._door)
         announce = self._announcer.announce
-        announce("lost", run, owner=rescued.owner)
+        announce("lost", run, reason="stranded" if rescued.stranded else "", owner=rescued.owner)
         if rescued.fate is Fate.dead:
             run.reason = "lost_too_often"
             announce("dead", run, reason=run.reason, owner=rescued.owner)

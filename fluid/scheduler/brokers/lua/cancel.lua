@@ -7,29 +7,11 @@
 
 local token = 'cancel/' .. A.nonce
 
--- Out of wherever it waits; its fields.
-local function withdraw(m)
-  local at = m.at
-  if at_stream(at) then
-    local fields = read_entry(at, m.entry)
-    call('XDEL', stream(at), m.entry)
-    free_place(fields)
-    return fields
-  end
-  if at == 'held' then
-    call('ZREM', K['held_' .. m.priority], m.task .. '\0' .. m.why .. '\0' .. m.since .. '\0' .. m.id)
-  else
-    call('ZREM', K[at .. '_' .. m.priority], m.listed)
-    free_place(m)
-  end
-  return m
-end
-
 local function cancel(id)
   local m = run_of(record_of(id))
   local at = m.at
   if not at then return 'unknown' end
-  if at == 'success' or at == 'failure' or at == 'aborted' then return m.token == token and 'ended' or 'over' end
+  if is_final(at) then return m.token == token and 'ended' or 'over' end
   local running = at_stream(at) and call('ZSCORE', K.leases, at .. '/' .. m.entry)
   if A.only == 'dead' and at ~= 'dead' or A.only == 'waiting' and (running or at == 'dead') then
     return 'elsewhere'
@@ -39,10 +21,17 @@ local function cancel(id)
     call('PUBLISH', K.done, 'cancel ' .. id)
     return 'asked'
   end
-  m = withdraw(m)
+  local waits = at_stream(at) and read_entry(at, m.entry) or m
+  if at ~= 'held' then free_place(waits) end
+  -- whoever finds half of this knows by the wish to look whether it has ended
+  if at_stream(at) then call('SADD', K.cancelled, id) end
+  abort(waits, token, A.reason, A.ttl)
+  if at_stream(at) then
+    call('XDEL', stream(at), m.entry)
+  else
+    call('ZREM', K[at .. '_' .. m.priority], at == 'held' and held_as(m) or m.listed)
+  end
   call('SREM', K.cancelled, id)
-  keep(m, 'aborted')
-  finish(m, 'aborted', token, A.reason, '', A.ttl)
   call('HINCRBY', K.books, 'aborted', 1)
   return 'ended'
 end

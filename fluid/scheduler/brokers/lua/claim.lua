@@ -38,10 +38,16 @@ if there_is(K.paused) then
   for _, task in ipairs(call('SMEMBERS', K.paused)) do paused[task] = true end
 end
 
-local function move_aside(code, entry, m, why)
-  call('XACK', stream(code), 'fluid', entry)
+local function move_aside(code, entry, m, why, move, to)
+  local ended, uncounted = other_end(m.id, code, entry)
+  if not ended then
+    move(m, to, '')
+    aside[#aside + 1] = {why, flat(m)}
+  end
   call('XDEL', stream(code), entry)
-  aside[#aside + 1] = {why, flat(m)}
+  call('XACK', stream(code), 'fluid', entry)
+  if ended then call('PEXPIRE', K.run .. m.id, 60000, 'NX') end
+  if uncounted then call('HINCRBY', K.books, ended, 1) end
 end
 
 -- At most `count` starts in any `period`: the turns are kept, and each run gets the next one that is free.
@@ -61,8 +67,7 @@ local function may_start(code, entry, fields)
   if paused[m.task] then
     free_place(m)
     m.paced = nil
-    move_aside(code, entry, m, 'paused')
-    hold(m, 'paused')
+    move_aside(code, entry, m, 'paused', hold, 'paused')
     return false
   end
   local most, count, period = limit_of(m.task)
@@ -71,8 +76,7 @@ local function may_start(code, entry, fields)
   if needs_place and call('SCARD', places(m)) >= most then
     -- it has to wait for a place, and then for a new turn: many that kept theirs would start at once
     m.paced = nil
-    move_aside(code, entry, m, 'limit')
-    hold(m, 'limit ' .. (m.group or ''))
+    move_aside(code, entry, m, 'limit', hold, 'limit ' .. (m.group or ''))
     return false
   end
   if count > 0 and m.paced ~= '1' then
@@ -80,8 +84,7 @@ local function may_start(code, entry, fields)
     if turn > now then
       -- a place that it was given is kept for it meanwhile
       m.paced = '1'
-      move_aside(code, entry, m, 'rate')
-      schedule(m, turn, '')
+      move_aside(code, entry, m, 'rate', schedule, turn)
       return false
     end
   end
@@ -127,8 +130,8 @@ local function promote()
     if head and instant_in(head) <= now then
       local due = call('ZRANGEBYLEX', waiting, '-', '(' .. in_time(now + 1), 'LIMIT', 0, 100)
       for _, member in ipairs(due) do
-        local m = take(id_in(member))
-        if m then put_back(m, 'r') end
+        local m = run_at('scheduled', member)
+        if m then let_out(way_back(m, 'r'), m) end
       end
       call('ZREM', waiting, unpack(due))
       head = call('ZRANGE', waiting, 0, 0)[1]
@@ -188,14 +191,14 @@ local function release(letter, task)
   end
   local moved = 0
   for _, member in ipairs(found) do
-    call('ZREM', held, member)
-    local m = take(id_in(member))
+    local m = run_at('held', member)
     if m and tonumber(m.losses) >= 2 then
-      put_back(m, 'b')
+      let_out(way_back(m, 'b'), m)
     elseif m then
-      put(code, m)
+      let_out(code, m)
       moved = moved + 1
     end
+    call('ZREM', held, member)
   end
   read(code, moved)
 end

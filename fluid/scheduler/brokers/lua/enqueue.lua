@@ -49,8 +49,8 @@ for i = REST + 1, #ARGV, 9 do
   if verdict == 1 then
     accepted = accepted + 1
     seen[m.id] = true
-    if replay then remember_replay(replay[1], m.id) end
     if accept(m, due, now) then ready = true else verdict = 2 end
+    if replay then remember_replay(replay[1], m.id) end
   end
   answer[#answer + 1] = verdict
 end

@@ -12,9 +12,9 @@ for i = REST + 1, #ARGV do
   if m.at == 'scheduled' then
     count = count + 1
     if instant_in(m.listed) > now then
+      local member = list('scheduled_' .. m.priority, m, now, string.match(m.listed, '([^%z]*)%z[^%z]*$'))
+      call('HSET', record, 'listed', member, 'ready', now)
       call('ZREM', K['scheduled_' .. m.priority], m.listed)
-      list('scheduled_' .. m.priority, m, now, string.match(m.listed, '([^%z]*)%z[^%z]*$'))
-      call('HSET', record, 'ready', now)
     end
   end
 end

@@ -5,6 +5,10 @@
 -- (K.run .. id) while it is not. `at` in the record says which: a stream code, `scheduled`, `held`,
 -- `dead`, or the final state. Of a success nothing else is kept but its token and its outcome: they are one
 -- string, written in one go with its end.
+--
+-- A server can come back with half a move. So a run is put where it goes before it leaves where it was, gives back
+-- its place of a limit before that, and its end is counted after. What half a move leaves is then a run in two
+-- places: one that its record names, and one that every move tells by that, and that `rescue` or `sweep` removes.
 
 local call = redis.call
 local LETTERS = {'h', 'm', 'l'}
@@ -94,15 +98,30 @@ end
 -- Its body was called, and it will be delivered once more.
 local function count_delivery(m) m.delivery = (m.delivery or 1) + 1 end
 
--- Back to be claimed. One that was lost twice goes the suspects' way, whatever held it meanwhile.
-local function put_back(m, lane)
-  put((tonumber(m.losses) >= 2 and 's' or lane) .. m.priority, m)
+-- Where it goes back to, to be claimed. One that was lost twice goes the suspects' way, whatever held it meanwhile.
+local function way_back(m, lane) return (tonumber(m.losses) >= 2 and 's' or lane) .. m.priority end
+
+local function put_back(m, lane) put(way_back(m, lane), m) end
+
+-- From its record into a stream.
+local function let_out(code, m)
+  put(code, m)
+  if m.why then call('HDEL', K.run .. m.id, 'why', 'since', 'reason') end
+  call('HDEL', K.run .. m.id, 'priority', 'version', 'failures', 'losses', 'ready', 'listed', unpack(SELDOM))
+  call('HDEL', K.run .. m.id, unpack(FIELDS))
 end
 
--- Out of every stream, into the run's own record.
-local function keep(m, at)
-  call('HSET', K.run .. m.id, 'at', at, unpack(flat(m)))
+-- Out of every stream, into the run's own record, with what is told of it besides.
+local function keep(m, at, besides)
+  local fields = flat(m)
+  for name, value in pairs(besides) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  call('HSET', K.run .. m.id, 'at', at, unpack(fields))
 end
+
+local function is_final(at) return at == 'success' or at == 'failure' or at == 'aborted' end
 
 -- Failed, dead and scheduled runs are listed by time, with what they are looked for by, so that those that are
 -- not meant need not be opened. All scores are 0: members are in order by themselves.
@@ -116,22 +135,19 @@ local function instant_in(member) return tonumber(string.sub(member, 1, 15)) end
 
 local function id_in(member) return string.match(member, '[^%z]+$') end
 
--- Into a list; the record says under what it is there.
+-- Into a list; the record has to say under what it is there.
 local function list(name, m, instant, reason)
   local member = listed(m, instant, reason)
-  call('HSET', K.run .. m.id, 'listed', member)
   call('ZADD', K[name], 0, member)
   return member
 end
 
--- Out of the record, to be put into a stream; nil when the record has gone.
-local function take(id)
-  local m = run_of(record_of(id))
-  if not m.id then return nil end
-  if m.why then call('HDEL', K.run .. id, 'why', 'since', 'reason') end
-  call('HDEL', K.run .. id, unpack(FIELDS))
-  call('HDEL', K.run .. id, 'priority', 'version', 'failures', 'losses', 'ready', 'listed', unpack(SELDOM))
-  return m
+local function held_as(m) return m.task .. '\0' .. m.why .. '\0' .. m.since .. '\0' .. m.id end
+
+-- The run that a list's member stands for; nil when its record says that it is not there.
+local function run_at(at, member)
+  local m = run_of(record_of(id_in(member)))
+  if m.at == at and member == (at == 'held' and held_as(m) or m.listed) then return m end
 end
 
 local function read_entry(code, entry)
@@ -142,18 +158,18 @@ end
 -- Due later: the wait is kept here, never in a process. Rings when it became the earliest, so that
 -- a waiting consumer learns of it.
 local function schedule(m, due, reason)
-  keep(m, 'scheduled')
   local member = list('scheduled_' .. m.priority, m, due, reason)
+  keep(m, 'scheduled', {listed = member})
   if call('ZRANGE', K['scheduled_' .. m.priority], 0, 0)[1] == member then ring() end
 end
 
 -- Moved aside until what `why` names has changed. Members sort by task, then why, then age, so that
 -- the next one to be let go is found without a search.
 local function hold(m, why)
-  keep(m, 'held')
-  local since = string.format('%013d', m.ready)
-  call('HSET', K.run .. m.id, 'why', why, 'since', since, 'reason', string.match(why, '^%S*'))
-  call('ZADD', K['held_' .. m.priority], 0, m.task .. '\0' .. why .. '\0' .. since .. '\0' .. m.id)
+  m.why = why
+  m.since = string.format('%013d', m.ready)
+  call('ZADD', K['held_' .. m.priority], 0, held_as(m))
+  keep(m, 'held', {why = why, since = m.since, reason = string.match(why, '^%S*')})
 end
 
 -- A message version as held members are sorted by, behind why they are held.
@@ -177,12 +193,10 @@ local function let_go(task, why, most)
   for _, letter in ipairs(LETTERS) do
     local held = K['held_' .. letter]
     for _, member in ipairs(call('ZRANGEBYLEX', held, first, first .. '\255', 'LIMIT', 0, most - released)) do
+      local m = run_at('held', member)
+      if m then let_out(way_back(m, 'b'), m) end
       call('ZREM', held, member)
-      local m = take(id_in(member))
-      if m then
-        if string.sub(why, 1, 6) == 'limit ' then call('SADD', places(m), m.id) end
-        put_back(m, 'b')
-      end
+      if m and string.sub(why, 1, 6) == 'limit ' then call('SADD', places(m), m.id) end
       released = released + 1
     end
   end
@@ -206,8 +220,9 @@ end
 
 local function free_place(m)
   local most = limit_of(m.task)
-  if not most or call('SREM', places(m), m.id) == 0 then return end
-  if most == 0 or call('SCARD', places(m)) < most then let_go(m.task, 'limit ' .. (m.group or ''), 1) end
+  if not most or call('SISMEMBER', places(m), m.id) == 0 then return end
+  if most == 0 or call('SCARD', places(m)) <= most then let_go(m.task, 'limit ' .. (m.group or ''), 1) end
+  call('SREM', places(m), m.id)
 end
 
 -- A run that the broker has not seen: ready now, or scheduled.
@@ -229,7 +244,7 @@ end
 local function take_unique(unique, id)
   local owner = call('HGET', K.unique, unique)
   local at = owner and at_of(owner)
-  if at and owner ~= id and at ~= 'dead' and at ~= 'success' and at ~= 'failure' and at ~= 'aborted' then
+  if at and owner ~= id and at ~= 'dead' and not is_final(at) then
     return owner
   end
   call('HSET', K.unique, unique, id)
@@ -246,13 +261,27 @@ local function tell_who_waits(id)
   return true
 end
 
--- What is left of a run that ended: its outcome, for ttl milliseconds, told to whoever waits.
-local function finish(m, state, token, reason, outcome, ttl)
-  local record = K.run .. m.id
-  call('HSET', record, 'at', state, 'token', token, 'reason', reason, 'outcome', outcome)
-  free_unique(m.unique, m.id)
+-- What is left of a run that was cancelled: that, for ttl milliseconds, told to whoever waits.
+local function abort(m, token, reason, ttl)
+  keep(m, 'aborted', {token = token, reason = reason, outcome = ''})
   if tell_who_waits(m.id) then ttl = math.max(60000, ttl) end
-  call('PEXPIRE', record, ttl)
+  call('PEXPIRE', K.run .. m.id, ttl)
+  free_unique(m.unique, m.id)
+end
+
+-- An end is counted when the run has left its last place: where it was settled, or was found to be cancelled, which
+-- its record names. Whoever finds it there still has to count it.
+local function is_uncounted(token, here, named)
+  return token == here or named and token and string.sub(token, 1, 6) == 'cancel'
+end
+
+-- How the run of this entry has ended, if otherwise than here, and whether that has still to be counted.
+local function other_end(id, code, entry)
+  local record = map(record_of(id))
+  local here = code .. '/' .. entry
+  if is_final(record.at) and record.token ~= here then
+    return record.at, is_uncounted(record.token, here, record.entry == entry)
+  end
 end
 
 -- The last answer to somebody is kept with its nonce, and told again when it was lost on its way.
@@ -269,9 +298,7 @@ end
 
 -- No verdict is possible: it waits for a person, which is told to whoever waits for its end.
 local function die(m, reason, now)
-  keep(m, 'dead')
-  call('HSET', K.run .. m.id, 'reason', reason)
-  list('dead_' .. m.priority, m, now, reason)
+  keep(m, 'dead', {reason = reason, listed = list('dead_' .. m.priority, m, now, reason)})
   free_unique(m.unique, m.id)
   tell_who_waits(m.id)
 end
@@ -311,8 +338,8 @@ local function kept_of(id)
 end
 
 local function acknowledge(code, entry)
-  call('XACK', stream(code), 'fluid', entry)
   call('XDEL', stream(code), entry)
+  call('XACK', stream(code), 'fluid', entry)
   call('ZREM', K.leases, code .. '/' .. entry)
 end
 

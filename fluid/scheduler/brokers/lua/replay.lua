@@ -16,16 +16,15 @@ local function replay(id)
     local owner = take_unique(m.unique, m.id)
     if owner then return {owner} end
   end
-  call('ZREM', K['dead_' .. m.priority], m.listed)
-  take(m.id)
   m.failures = 0
   m.losses = 0
   m.paced = nil
   m.tried = nil
   m.ready = now
-  put('b' .. m.priority, m)
+  let_out('b' .. m.priority, m)
   call('HSET', K.run .. m.id, 'replay', A.nonce)
   call('HDEL', K.run .. m.id, 'reason', 'outcome', 'token')
+  call('ZREM', K['dead_' .. m.priority], m.listed)
   call('HINCRBY', K.books, 'replayed', 1)
   ring()
   return 'replayed'

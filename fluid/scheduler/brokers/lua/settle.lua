@@ -22,8 +22,26 @@ local there_is = seldom(K.waited, K.reporting, K.limits, K.cancelled)
 local waited = there_is(K.waited) and call('ZMSCORE', K.waited, unpack(ids)) or {}
 local reporting = there_is(K.reporting) and call('ZMSCORE', K.reporting, unpack(ids)) or {}
 
+local records = {}
+for n, id in ipairs(ids) do records[n] = K.run .. id end
+local ended_well = call('MGET', unpack(records))
+
 local limited = there_is(K.limits)
-local gone, counts, freed, ended, done = {}, {}, {}, {}, {}
+local gone, counts, freed, ended, ended_now, done = {}, {}, {}, {}, {}, {}
+
+local function count(kind) counts[kind] = (counts[kind] or 0) + 1 end
+
+-- Whether the run has ended already, otherwise than here: of two deliveries of one run, one counts. Of most, all that
+-- is asked is whether they have ended well.
+local function is_over(i, n, kind)
+  local well = ended_now[ids[n]] or ended_well[n]
+  if well then return string.match(well, '^%S*') ~= tokens[n] end
+  if kind == 'success' and string.sub(ARGV[i], 1, 1) == 'r' and not there_is(K.cancelled) then return false end
+  local at, uncounted = other_end(ids[n], ARGV[i], ARGV[i + 1])
+  if uncounted then count(at) end
+  if at then call('PEXPIRE', K.run .. ids[n], ARGV[i + 6], 'NX') end
+  return at
+end
 
 local function end_run(i, n, kind)
   local outcome = ARGV[i + 8]
@@ -32,18 +50,20 @@ local function end_run(i, n, kind)
     end_well(ids[n], tokens[n], outcome, ttl)
   else
     local record = K.run .. ids[n]
-    if kind == 'failure' then
+    local m = kind == 'failure' and read_entry(ARGV[i], ARGV[i + 1])
+    if m then
       -- the evidence keeps what is needed to look at the run, and to replay it
-      local m = read_entry(ARGV[i], ARGV[i + 1])
-      keep(m, kind)
-      list('failed', m, now, ARGV[i + 4])
+      local member = list('failed', m, now, ARGV[i + 4])
+      keep(m, kind, {listed = member, token = tokens[n], reason = ARGV[i + 4], outcome = outcome})
+    else
+      call('HSET', record, 'at', kind, 'token', tokens[n], 'reason', ARGV[i + 4], 'outcome', outcome)
     end
-    call('HSET', record, 'at', kind, 'token', tokens[n], 'reason', ARGV[i + 4], 'outcome', outcome)
     call('PEXPIRE', record, ttl)
     if reporting[n] then call('ZREM', K.reporting, ids[n]) end
   end
   free_unique(ARGV[i + 7], ids[n])
-  counts[kind] = (counts[kind] or 0) + 1
+  ended_now[ids[n]] = tokens[n]
+  count(kind)
 end
 
 -- Parameters that do not fit one model may fit another. It is dead when no consumer alive has one to try.
@@ -55,8 +75,7 @@ local function hold_misfit(m, model)
 end
 
 -- What became of it: of a run that was to be held, it may be that it is dead.
-local function move_run(i, n, kind)
-  local m = read_entry(ARGV[i], ARGV[i + 1])
+local function move_run(i, n, kind, m)
   local reason = ARGV[i + 4]
   local record = K.run .. ids[n]
   call('HSET', record, 'token', tokens[n], 'reason', reason, 'outcome', ARGV[i + 8])
@@ -92,11 +111,21 @@ for n = 1, #tokens do
   if done[tokens[n]] then
     answer[#answer + 1] = done[tokens[n]]
   elseif leased[n] then
-    local final = kind == 'success' or kind == 'failure' or kind == 'aborted'
-    if limited then free_place(read_entry(ARGV[i], ARGV[i + 1])) end
-    local became = kind
-    if final then end_run(i, n, kind) else became = move_run(i, n, kind) end
-    if final or became == 'dead' then ended[#ended + 1] = ids[n] end
+    local final = is_final(kind)
+    local m = (limited or not final) and read_entry(ARGV[i], ARGV[i + 1])
+    if limited and m then free_place(m) end
+    local told = 1
+    if is_over(i, n, kind) then
+      told = 0
+    elseif final then
+      end_run(i, n, kind)
+    elseif not m then
+      -- half of this very move was carried out before
+      told = told_before(n, kind)
+    elseif move_run(i, n, kind, m) ~= kind then
+      told = 2
+    end
+    if final or told == 2 or kind == 'dead' then ended[#ended + 1] = ids[n] end
     if final and waited[n] then
       call('ZREM', K.waited, ids[n])
       call('PUBLISH', K.done, ids[n])
@@ -105,24 +134,22 @@ for n = 1, #tokens do
     gone[code] = gone[code] or {}
     table.insert(gone[code], ARGV[i + 1])
     freed[#freed + 1] = tokens[n]
-    done[tokens[n]] = became == kind and 1 or 2
-    answer[#answer + 1] = done[tokens[n]]
+    done[tokens[n]] = told
+    answer[#answer + 1] = told
   else
     answer[#answer + 1] = told_before(n, kind)
   end
 end
 
+-- the wish to cancel a run stands until it has ended
+if #ended > 0 and there_is(K.cancelled) then call('SREM', K.cancelled, unpack(ended)) end
 for code, entries in pairs(gone) do
-  call('XACK', stream(code), 'fluid', unpack(entries))
   call('XDEL', stream(code), unpack(entries))
+  call('XACK', stream(code), 'fluid', unpack(entries))
   -- its consumer may take another suspect now, and waits at the bell
   if string.sub(code, 1, 1) == 's' and call('XLEN', stream(code)) > 0 then ring() end
 end
-if #freed > 0 then
-  call('ZREM', K.leases, unpack(freed))
-  -- the wish to cancel a run stands until it has ended
-  if #ended > 0 and there_is(K.cancelled) then call('SREM', K.cancelled, unpack(ended)) end
-end
+if #freed > 0 then call('ZREM', K.leases, unpack(freed)) end
 for kind, count in pairs(counts) do call('HINCRBY', K.books, kind, count) end
 if counts.failure then
   for _ = 1, call('ZCARD', K.failed) - A.bound do

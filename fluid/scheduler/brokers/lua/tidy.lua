@@ -24,13 +24,14 @@ if call('EXISTS', K.held_h, K.held_m, K.held_l) == 0 then return answer end
 local function give_up(letter, task, why)
   local first = '[' .. task .. '\0' .. why .. '\0'
   for _, member in ipairs(call('ZRANGEBYLEX', K['held_' .. letter], first, first .. '\255', 'LIMIT', 0, 500)) do
-    call('ZREM', K['held_' .. letter], member)
-    local m = take(id_in(member))
+    local m = run_at('held', member)
     if m then
       call('SREM', K.cancelled, m.id)
       die(m, 'invalid_params', now)
+      call('HDEL', K.run .. m.id, 'why', 'since')
       answer[#answer + 1] = flat(m)
     end
+    call('ZREM', K['held_' .. letter], member)
   end
 end
 

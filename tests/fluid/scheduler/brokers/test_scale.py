@@ -70,6 +70,7 @@ async def test_a_million_ready_runs_cost_no_more_than_a_thousand(desk: Desk) -> 
         "queue": queue,
         "show": lambda: desk.state("run-500"),
         "rescue": desk.rescue,
+        "sweep": lambda: desk.broker.sweep(interval=0.0),
     }
     costs: dict[int, dict[str, Counter[str]]] = {}
     with desk.own.server.client() as client:
