@@ -170,17 +170,15 @@ class Dispatcher(Handlers[SyncHandler[M]]):
         """The handlers that ever raised, and how they do."""
         return self._troubles
 
-    def dispatch(self, event: str, message: M, *, but_not: HandlerName | None = None) -> None:
+    def dispatch(self, event: str, message: M, but_not: HandlerName | None = None) -> None:
         """Call the handlers of the event, in the order of registration, all but `but_not` and paused ones.
 
         One that raises is logged and reported to `on_failure`; the others are called all the same.
         """
-        for name, handler in self.handlers_of(event):
-            if name == but_not:
-                continue
-            trouble = self._troubles.get(name) if self._troubles else None
-            if trouble is not None and self._misses(name, trouble):
-                continue
+        told = self._told.get(event, self._told_everything)
+        if self._troubles or but_not is not None:
+            told = tuple(one for one in told if one[0] != but_not and not self._misses(one[0]))
+        for name, handler in told:
             try:
                 handler(message)
             except (Exception, asyncio.CancelledError) as error:
@@ -188,8 +186,8 @@ class Dispatcher(Handlers[SyncHandler[M]]):
                 logger.exception("handler %s raised when told of %s", name, event)
                 self._failed(name, error)
             else:
-                if trouble is not None:
-                    trouble.breaker.succeeded()
+                if self._troubles and name in self._troubles:
+                    self._troubles[name].breaker.succeeded()
 
     def _failed(self, name: HandlerName, error: BaseException) -> None:
         if name not in self._handlers:
@@ -203,8 +201,9 @@ class Dispatcher(Handlers[SyncHandler[M]]):
             logger.warning("handler %s is paused for %g s: it keeps failing", name, pause)
         self._report(self._on_failure, name, error)
 
-    def _misses(self, name: HandlerName, trouble: Trouble) -> bool:
-        if not trouble.breaker.is_open or self._clock.elapsed() >= trouble.rest_until:
+    def _misses(self, name: HandlerName) -> bool:
+        trouble = self._troubles.get(name)
+        if trouble is None or not trouble.breaker.is_open or self._clock.elapsed() >= trouble.rest_until:
             return False
         trouble.dropped += 1
         self._report(self._on_dropped, name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from fluid.clock import SYSTEM_CLOCK, Clock
 from fluid.dispatcher import EVERY_EVENT, HandlerName
@@ -40,26 +43,48 @@ class Announcer:
             stage=-10,
         )
         """Where async handlers live; a worker of the consumer, or of the manager while it is open."""
-        self._wanted: frozenset[str] = frozenset()
-        """The events that anybody would be told of: most are told to nobody, and that has to cost nothing."""
-        self.dispatcher.on_change = self.handlers.on_change = self._index
+        self._ways: dict[str, Callable[[str, Event], None]] = {}
+        """How an event is told, if anybody would be told: mostly nobody is, and that has to cost nothing."""
+        self.dispatcher.on_change = self.handlers.on_change = self._find_ways
 
-    def _index(self) -> None:
-        both = (self.dispatcher, self.handlers)
-        self._wanted = frozenset(name for name in EVENTS if any(handlers.wants(name) for handlers in both))
+    def _find_ways(self) -> None:
+        for name in EVENTS:
+            if self.handlers.wants(name):
+                self._ways[name] = self._tell_all
+            elif self.dispatcher.wants(name):
+                self._ways[name] = self.dispatcher.dispatch
+            else:
+                self._ways.pop(name, None)
 
     def wants(self, name: str) -> bool:
         """Whether anybody would be told."""
-        return name in self._wanted
+        return name in self._ways
 
     def announce(self, name: str, run: TaskRun[Any] | None = None, **told: Any) -> None:
         """Tell an event; a sync handler gets the live run, async handlers share one snapshot of it."""
-        if name not in self._wanted:
-            return
-        if self.dispatcher.wants(name):
-            self.dispatcher.dispatch(name, Event(name=name, run=run, **told))
-        if self.handlers.wants(name):
-            self.handlers.dispatch(name, Event(name=name, run=run.snapshot() if run else None, **told))
+        if tell := self._ways.get(name):
+            tell(name, Event(name=name, run=run, **told))
+
+    # What is told of every run has words of its own, which take half of the time.
+
+    def started(self, run: TaskRun[Any], waited: float, dispatched: float) -> None:
+        """Tell `start`."""
+        if tell := self._ways.get("start"):
+            tell("start", Event(name="start", run=run, waited=waited, dispatched=dispatched))
+
+    def ended(self, run: TaskRun[Any], ran: float, latency: float) -> None:
+        """Tell `end`, and then the event that is named like the state that the run is in."""
+        if tell := self._ways.get("end"):
+            tell("end", Event(name="end", run=run, reason=run.reason, ran=ran, latency=latency))
+        if tell := self._ways.get(run.state):
+            name = str(run.state)
+            tell(name, Event(name=name, run=run, reason=run.reason, ran=ran, latency=latency))
+
+    def _tell_all(self, name: str, event: Event) -> None:
+        self.dispatcher.dispatch(name, event)
+        if event.run is not None:
+            event = msgspec.structs.replace(event, run=event.run.snapshot())
+        self.handlers.dispatch(name, event)
 
     def _sync_failed(self, event: str, handler: str, error: BaseException) -> None:
         # what is raised over another handler's trouble is told, but does not keep the two talking for ever

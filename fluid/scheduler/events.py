@@ -16,7 +16,7 @@ import msgspec
 from fluid.scheduler.run import TaskRun
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact about a run or a consumer. Fields that do not belong to the event are None or empty."""
 
     name: str

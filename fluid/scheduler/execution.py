@@ -143,7 +143,7 @@ class Execution:
         attempt.run.move(TaskState.running)
         attempt.run.start = from_milliseconds(attempt.by_broker(at))
         waited, dispatched = attempt.claimed.waited, at - attempt.claimed_at
-        self._announcer.announce("start", attempt.run, waited=waited, dispatched=dispatched)
+        self._announcer.started(attempt.run, waited, dispatched)
 
     # -- what came out ---------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ async def execute_here(task: Task, run: TaskRun[Any], invoker: Invoker, announce
     async with invoker.place_for(task):
         run.start = now()
         run.move(TaskState.running)
-        announcer.announce("start", run, waited=0.0, dispatched=0.0)
+        announcer.started(run, 0.0, 0.0)
         begin = invoker.clock()
         state = TaskState.failure
         try:
@@ -44,6 +44,5 @@ async def execute_here(task: Task, run: TaskRun[Any], invoker: Invoker, announce
             ran = invoker.clock() - begin
             run.end = now()
             run.move(state)
-            for name in ("end", str(state)):
-                announcer.announce(name, run, reason=run.reason, ran=ran, latency=ran)
+            announcer.ended(run, ran, ran)
     return run

@@ -171,8 +171,7 @@ class Settling(Worker):
         run.reason, run.error = finished.reason, finished.error
         if kind in (Kind.success, Kind.failure, Kind.aborted):
             latency = max(0.0, (now - finished.attempt.claimed.queued) / 1000)
-            for name in ("end", str(kind)):
-                announce(name, run, reason=finished.reason, ran=finished.ran, latency=latency)
+            self._announcer.ended(run, finished.ran, latency)
         elif kind is Kind.retry:
             announce("retry", run, reason=finished.reason, delay=finished.delay, ran=finished.ran)
         elif kind is Kind.interrupted:

@@ -99,7 +99,7 @@ class AsyncConsumer(Workers, AsyncDispatcher[M]):
             self.remove_workers(worker)
         return handler
 
-    def dispatch(self, event: str, message: M, *, but_not: HandlerName | None = None) -> None:
+    def dispatch(self, event: str, message: M, but_not: HandlerName | None = None) -> None:
         """Queue the message for the handlers of the event, all but `but_not`; returns at once.
 
         Only from the event loop's thread. Before the start, messages wait for it.
