@@ -8,12 +8,14 @@ from contextvars import Context, ContextVar, Token
 from types import TracebackType
 from typing import Any, Protocol
 
+import msgspec
 from opentelemetry import context as contexts
 from opentelemetry import trace
 
 from fluid.errors import DuplicateHandlerError, PluginError
 from fluid.masking import secrets_of
-from fluid.scheduler import Event, TaskConsumer, TaskManager, TaskRun
+from fluid.scheduler import Event, Interceptor, TaskConsumer, TaskManager, TaskRun
+from telemetry.series import Trace
 from telemetry.trace_context import Unsampled, trace_ids
 
 logger = logging.getLogger("fluid")
@@ -38,24 +40,22 @@ class Tracing(Protocol):
         """End the span; `error` is what the body raised."""
 
 
-class CurrentRun:
+class CurrentRun(msgspec.Struct, eq=False):
     """An attempt whose body runs; entered around the body, in its context."""
 
-    __slots__ = ("_attached", "_ids", "_runs", "_secrets", "_token", "error", "run", "span", "waited")
-
-    def __init__(self, run: TaskRun[Any], waited: float | None, runs: CurrentRuns) -> None:
-        self.run = run
-        self.waited = waited
-        """Seconds from ready to claimed."""
-        self.span: trace.Span = trace.INVALID_SPAN
-        """The span that was current when the body began."""
-        self.error: BaseException | None = None
-        """What the body raised."""
-        self._runs = runs
-        self._ids: dict[str, Any] | None = None
-        self._secrets: tuple[str, ...] | None = None
-        self._token: Token[CurrentRun | None] | None = None  # while the body runs
-        self._attached: Token[contexts.Context] | None = None
+    run: TaskRun[Any]
+    runs: CurrentRuns
+    waited: float | None = None
+    """Seconds from ready to claimed."""
+    span: trace.Span = trace.INVALID_SPAN
+    """The span that was current when the body began."""
+    error: BaseException | None = None
+    """What the body raised."""
+    _ids: dict[str, Any] | None = None
+    _trace_ids: tuple[str, str] | None = None
+    _secrets: tuple[str, ...] | None = None
+    _token: Token[CurrentRun | None] | None = None  # while the body runs
+    _attached: Token[contexts.Context] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -66,8 +66,16 @@ class CurrentRun:
     def ids(self) -> dict[str, Any]:
         """What every line carries that is written inside the run."""
         if self._ids is None:
-            self._ids = ids_of(self.run, self._runs.host, self.span)
+            self._ids = ids_of(self.run, self.runs.host, self.span)
         return self._ids
+
+    @property
+    def trace_ids(self) -> tuple[str, str]:
+        """Those of the trace and the span, empty when there is none."""
+        if self._trace_ids is None:
+            ids = _ids_of_span(self.span)
+            self._trace_ids = ids.get("trace_id", ""), ids.get("span_id", "")
+        return self._trace_ids
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -77,15 +85,15 @@ class CurrentRun:
         return self._secrets
 
     def __enter__(self) -> None:
-        tracing = self._runs.tracing
-        if tracing is None:
-            self.span = trace.get_current_span()
-        else:
+        tracing = self.runs.tracing
+        if tracing is not None:
             self.span, context = tracing.begin(self.run)
             if context is not None:
                 self._attached = contexts.attach(context)
+        elif context := contexts.get_current():
+            self.span = trace.get_current_span(context)
         self._token = _current.set(self)
-        for begins in self._runs.begins:
+        for begins in self.runs.begins:
             try:
                 begins(self)
             except Exception:
@@ -100,8 +108,8 @@ class CurrentRun:
             self._token = None
         if self._attached is not None:  # else the span is that of whoever called
             contexts.detach(self._attached)
-            if self._runs.tracing is not None:
-                self._runs.tracing.end(self.run, self.span, error)
+            if self.runs.tracing is not None:
+                self.runs.tracing.end(self.run, self.span, error)
 
 
 _current: ContextVar[CurrentRun | None] = ContextVar("fluid_current_run", default=None)
@@ -115,10 +123,14 @@ def current_run(context: Context | None = None) -> CurrentRun | None:
 def ids_of(run: TaskRun[Any], host: TaskManager, span: trace.Span) -> dict[str, Any]:
     """What tells a run, and its attempt, from every other one, and what leads to its span, if it has one."""
     ids = {"task": run.name, "run_id": run.id, "attempt": run.attempt, "consumer": name_of(host)}
+    return ids | _ids_of_span(span)
+
+
+def _ids_of_span(span: trace.Span) -> Trace:
     if span is trace.INVALID_SPAN:
-        return ids
+        return {}
     # `isinstance` asks the abstract classes that spans have, which takes as long as all the rest
-    return ids | (span.ids() if type(span) is Unsampled else trace_ids(span.get_span_context()))
+    return span.ids() if type(span) is Unsampled else trace_ids(span.get_span_context())
 
 
 def name_of(host: TaskManager) -> str:
@@ -126,12 +138,12 @@ def name_of(host: TaskManager) -> str:
     return host.consumer_name if isinstance(host, TaskConsumer) else host.worker_name
 
 
-class CurrentRuns:
+class CurrentRuns(Interceptor):
     """An interceptor of one host: says, while a body runs, that it is the current run, and has it traced."""
 
     def __init__(self, host: TaskManager, tracing: Tracing | None) -> None:
         self.host = host
-        self._started: Event | None = None
+        self._next: CurrentRun | None = None
         self._runs: dict[TaskRun[Any], CurrentRun] = {}
         slots = host.config.max_concurrent_tasks if isinstance(host, TaskConsumer) else 0
         # more than have ended and wait for the broker to agree, for a consumer claims no more meanwhile
@@ -157,17 +169,15 @@ class CurrentRuns:
         """What is known of an attempt that has ended; None when its body was never called here."""
         return self._runs.pop(run, None)
 
-    def queueing(self, runs: Any) -> None:
-        """Nothing surrounds queueing."""
-
     def executing(self, run: TaskRun[Any]) -> CurrentRun:
         """What surrounds the body of this run."""
-        started, self._started = self._started, None
+        current, self._next = self._next, None
         # `start` is told right before the body is surrounded, so it is this run's unless something is odd
-        waited = started.waited if started is not None and started.run is run else None
+        if current is None or current.run is not run:
+            current = CurrentRun(run, self)
         if len(self._runs) >= self._room:
             self._forget_untold()
-        current = self._runs[run] = CurrentRun(run, waited, self)
+        self._runs[run] = current
         return current
 
     def _forget_untold(self) -> None:
@@ -176,6 +186,7 @@ class CurrentRuns:
         self._room = len(self._runs) + self._most_untold
 
     def _starts(self, event: Event) -> None:
-        self._started = event
-        if self.tracing is not None and event.run is not None:
-            self.tracing.plan(event.run)
+        if event.run is not None:
+            self._next = CurrentRun(event.run, self, event.waited)
+            if self.tracing is not None:
+                self.tracing.plan(event.run)

@@ -14,22 +14,17 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 
+from fluid.scheduler import Interceptor
 from telemetry.trace_context import SPAN_OF_RECORD, Ids
 
 _TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-class Offloaded:
+class Offloaded(Interceptor):
     """An interceptor for its part in the processes of bodies: none, while `lines_are_ours` says no."""
 
     def __init__(self, lines_are_ours: Callable[[], bool]) -> None:
         self._lines_are_ours = lines_are_ours
-
-    def queueing(self, runs: Any) -> None:
-        """Nothing surrounds queueing."""
-
-    def executing(self, run: Any) -> None:
-        """Nothing surrounds the body in the consumer."""
 
     @property
     def in_process(self) -> Callable[[Mapping[str, str]], AbstractContextManager[None]] | None:

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 
 from fluid.clock import elapsed
 from fluid.errors import DuplicateHandlerError, PluginError
-from fluid.scheduler import Event, TaskManager, TaskRun
+from fluid.scheduler import Event, Interceptor, TaskManager, TaskRun
 from telemetry.conventions import REASON
 from telemetry.providers import PROVIDERS
 from telemetry.spans import Spans
@@ -98,7 +98,7 @@ def in_process(headers: Mapping[str, str]) -> Iterator[None]:
         PROVIDERS.hurry()
 
 
-class Traces:
+class Traces(Interceptor):
     """Listens to one host, surrounds its queueing, and makes the spans of its attempts.
 
     `parents`: an attempt's span is a child of that of its queueing; else it starts a trace and links to it.
@@ -172,9 +172,6 @@ class Traces:
         return span if span.is_recording() else None
 
     # -- executing -------------------------------------------------------------------------
-
-    def executing(self, run: TaskRun[Any]) -> None:
-        """Nothing of its own: the current run has its span begun and ended."""
 
     def plan(self, run: TaskRun[Any]) -> None:
         """Foretell the span of an attempt that begins, so that the start can be told with its ids."""

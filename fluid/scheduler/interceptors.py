@@ -7,10 +7,12 @@ trace context that travels in the message and stays current while the body runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from contextvars import Context
 from typing import Any, Protocol
+
+import msgspec
 
 from fluid.errors import DeclarationError
 from fluid.scheduler.body_process import place_of
@@ -24,6 +26,8 @@ OnTrouble = Callable[[str, str, str], None]
 
 class Interceptor(Protocol):
     """Surrounds queueing and executing; it must be quick.
+
+    One that surrounds only one of the two inherits the other from here, and is not even asked then.
 
     It can harm no work. One that raises, on the way in or out, is logged and announced as
     `handler_failed`, whose `event` is the method and whose `handler` is the class; the work goes on
@@ -39,25 +43,53 @@ class Interceptor(Protocol):
     is a static method of a class in a module, or a function there, and `headers` are all it knows.
     """
 
-    def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any] | None:
+    def queueing(self, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any] | None:  # noqa: ARG002
         """Entered before runs are encoded, so `run.headers` may be added to; left when they are queued.
 
         None surrounds nothing.
         """
+        return None
 
-    def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any] | None:
+    def executing(self, run: TaskRun[Any]) -> AbstractContextManager[Any] | None:  # noqa: ARG002
         """Entered before the body starts, in its context; left when its result is written.
 
         None surrounds nothing.
         """
+        return None
 
 
-class Interceptors(list[Interceptor]):
+class Interceptors:
     """Interceptors, the first outermost, and who is told when one raises."""
 
     def __init__(self, on_trouble: OnTrouble) -> None:
-        super().__init__()
         self._on_trouble = on_trouble
+        self._all: list[Interceptor] = []
+        self.queueing: tuple[Interceptor, ...] = ()
+        """Those that surround queueing."""
+        self.executing: tuple[Interceptor, ...] = ()
+        """Those that surround executing."""
+
+    def __iter__(self) -> Iterator[Interceptor]:
+        return iter(self._all)
+
+    def append(self, interceptor: Interceptor) -> None:
+        """Have one more, inside of all others."""
+        self.extend([interceptor])
+
+    def extend(self, interceptors: Iterable[Interceptor]) -> None:
+        """Have these as well, inside of all others."""
+        self._all.extend(interceptors)
+        self._sort_out()
+
+    def remove(self, interceptor: Interceptor) -> None:
+        """Have it no more; ValueError if it is none of these."""
+        self._all.remove(interceptor)
+        self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Once, and not around every run."""
+        self.queueing = tuple(one for one in self if _has_its_own(one, "queueing"))
+        self.executing = tuple(one for one in self if _has_its_own(one, "executing"))
 
     def trouble(self, what: str, interceptor: Interceptor, error: BaseException) -> None:
         """Log and tell that an interceptor has raised."""
@@ -74,36 +106,38 @@ class Interceptors(list[Interceptor]):
                 self._on_trouble("in_process", who, error)
 
 
-class _Around:
+def _has_its_own(interceptor: Interceptor, method: str) -> bool:
+    return getattr(type(interceptor), method, None) is not getattr(Interceptor, method)
+
+
+class _Around(msgspec.Struct, eq=False):
     """The contexts of all interceptors, the first outermost; nothing that they raise or answer gets out.
 
     It is made for every run, so it is no stack of contexts.
     """
 
-    __slots__ = ("_among", "_entered", "_told", "_what")
-
-    def __init__(self, what: str, among: Interceptors, told: Any) -> None:
-        self._what = what
-        self._among = among
-        self._told = told
-        self._entered: list[tuple[Interceptor, AbstractContextManager[Any]]] = []
+    what: str
+    among: tuple[Interceptor, ...]
+    told: Any
+    trouble: Callable[[str, Interceptor, BaseException], None]
+    entered: list[tuple[Interceptor, AbstractContextManager[Any]]] = []
 
     def __enter__(self) -> None:
-        for interceptor in tuple(self._among):
+        for interceptor in self.among:
             try:
-                context = getattr(interceptor, self._what)(self._told)
+                context = getattr(interceptor, self.what)(self.told)
                 if context is not None:
                     context.__enter__()
-                    self._entered.append((interceptor, context))
+                    self.entered.append((interceptor, context))
             except KeyboardInterrupt as error:
                 self.__exit__(type(error), error, error.__traceback__)
                 raise
             except BaseException as error:  # noqa: BLE001 - it is logged and told
-                self._among.trouble(self._what, interceptor, error)
+                self.trouble(self.what, interceptor, error)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
-        while self._entered:
-            interceptor, context = self._entered.pop()
+        while self.entered:
+            interceptor, context = self.entered.pop()
             try:
                 context.__exit__(kind, raised, trace)
             except KeyboardInterrupt:
@@ -111,7 +145,7 @@ class _Around:
                 raise
             except BaseException as error:  # noqa: BLE001 - it is logged and told
                 if error is not raised:
-                    self._among.trouble(self._what, interceptor, error)
+                    self.trouble(self.what, interceptor, error)
 
 
 _NOTHING = nullcontext()
@@ -119,14 +153,15 @@ _NOTHING = nullcontext()
 
 def around_queueing(interceptors: Interceptors, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
     """All interceptors around the queueing of these runs, the first outermost."""
-    return _Around("queueing", interceptors, runs) if interceptors else _NOTHING
+    among = interceptors.queueing
+    return _Around("queueing", among, runs, interceptors.trouble) if among else _NOTHING
 
 
 def around_queueing_of_others(
     interceptors: Interceptors, handed: Sequence[tuple[TaskRun[Any], Context]]
 ) -> AbstractContextManager[Any]:
     """All interceptors around each of these runs by itself, in the context of whoever handed it over."""
-    if not interceptors:
+    if not interceptors.queueing:
         return _NOTHING
     with ExitStack() as stack:
         for run, context in handed:
@@ -138,7 +173,8 @@ def around_queueing_of_others(
 
 def around_executing(interceptors: Interceptors, run: TaskRun[Any]) -> AbstractContextManager[Any]:
     """All interceptors around the body of this run, the first outermost."""
-    return _Around("executing", interceptors, run) if interceptors else _NOTHING
+    among = interceptors.executing
+    return _Around("executing", among, run, interceptors.trouble) if among else _NOTHING
 
 
 def places_in_process(interceptors: Interceptors) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fluid.scheduler import TaskRun, TaskState, task
-from fluid.scheduler.interceptors import Interceptors, around_executing
+from fluid.scheduler import Interceptor, TaskRun, TaskState, task
+from fluid.scheduler.interceptors import Interceptors, around_executing, around_queueing
 from tests.fluid.scheduler.consuming import consuming
 
 
@@ -149,3 +149,27 @@ def test_one_that_has_nothing_to_surround_is_passed_over() -> None:
     inside = ["outer into executing", "absent asked", "inner into executing", "body"]
     assert notes == [*inside, "inner out of executing", "outer out of executing"]
     assert troubles == []
+
+
+class OnlyQueueing(Interceptor):
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def queueing(self, runs: Sequence[TaskRun[Any]]) -> None:
+        self._notes.append("asked")
+
+
+def test_one_that_inherits_a_method_is_not_asked_there() -> None:
+    notes: list[str] = []
+    only = OnlyQueueing(notes)
+    interceptors = Interceptors(lambda *_: None)
+    interceptors.append(only)
+    run: TaskRun = TaskRun(id="run", name="body", params={})
+    assert interceptors.executing == ()
+    with around_executing(interceptors, run):
+        assert notes == []
+    with around_queueing(interceptors, [run]):
+        assert notes == ["asked"]
+    interceptors.remove(only)
+    with around_queueing(interceptors, [run]):
+        assert (notes, list(interceptors)) == (["asked"], [])
