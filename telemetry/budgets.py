@@ -42,6 +42,6 @@ def _counted(objective: Objective, series: TaskSeries) -> tuple[int, int]:
         dead = sum(series.dead.values())
         bad = series.ended["failure"] + dead
         return int(series.ended["success"] + bad), int(bad)
-    told = series.wait if objective.name == "start" else series.latency
-    runs = sum(one.count for one in told.values())
-    return runs, runs - sum(one.within(objective.within) for one in told.values())
+    told = series.wait.values() if objective.name == "start" else (series.latency,)
+    runs = sum(one.count for one in told)
+    return runs, runs - sum(one.within(objective.within) for one in told)

@@ -14,15 +14,24 @@ from telemetry.series import Block, Row, Trace, rows_of
 HANDLER = "telemetry"
 """The name that our handlers are registered with."""
 
+MOST_GATHERED = 1000
+"""So many observations of a task wait at most to be counted together."""
+
 
 class TaskSeries(Block):
-    """What is counted of one task."""
+    """What is counted of one task.
+
+    What every run has is held in plain numbers, or gathered, until `catch_up` puts it where it is read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.starts = 0
+        self.successes = 0
+        self.succeeded_at = 0.0
         self.queued = self.counts(names.RUNS_QUEUED, shared=1)
         self.refused = self.counts(names.RUNS_REFUSED, shared=1)
-        self.started = self.counts(names.RUNS_STARTED, shared=1)
+        self._started = self.counts(names.RUNS_STARTED, shared=1)
         self.ended = self.counts(names.RUNS_ENDED, shared=1)
         self.retried = self.counts(names.RUNS_RETRIED, shared=1)
         self.lost = self.counts(names.RUNS_LOST, shared=1)
@@ -33,11 +42,20 @@ class TaskSeries(Block):
         self.active = self.counts(names.RUNS_ACTIVE, shared=1)
         """Read from the runs under way at each scrape."""
         self.wait = self.distributions(names.RUN_WAIT, shared=1)
-        self.dispatch = self.distributions(names.RUN_DISPATCH, shared=1)
+        self.dispatch = self.distributions(names.RUN_DISPATCH, shared=1)[""]
         self.duration = self.distributions(names.RUN_DURATION, shared=1)
-        self.latency = self.distributions(names.RUN_LATENCY, shared=1)
-        self.last_success = self.counts(names.LAST_SUCCESS, shared=1)
+        self.latency = self.distributions(names.RUN_LATENCY, shared=1)[""]
+        self._last_success = self.counts(names.LAST_SUCCESS, shared=1)
         self.loop_blocked = self.counts(names.LOOP_BLOCKED, shared=1)
+
+    def catch_up(self) -> None:
+        """Count all that has happened; in any thread."""
+        self._started[""] = self.starts
+        self.ended["success"] = self.successes
+        self._last_success[""] = self.succeeded_at
+        for distribution in (*self.wait.values(), *self.duration.values(), self.dispatch, self.latency):
+            if distribution.gathered:
+                distribution.count_gathered()
 
 
 class ScheduleSeries(Block):
@@ -80,10 +98,11 @@ class Metrics:
 
     `max_tasks`: so many tasks have series of their own; the runs of any other count as `other`.
     `trace_of`: where the attempt of a run can be looked at, or None; observations get it as their exemplar.
+    Without it there are none.
     """
 
     def __init__(
-        self, host: TaskManager, *, max_tasks: int, trace_of: Callable[[TaskRun[Any]], Trace | None]
+        self, host: TaskManager, *, max_tasks: int, trace_of: Callable[[TaskRun[Any]], Trace | None] | None
     ) -> None:
         self.process = ProcessSeries()
         self.sync_failures: dict[tuple[str, str], int] = {}
@@ -172,11 +191,17 @@ class Metrics:
 
     def of_task(self, name: str) -> TaskSeries | None:
         """What was counted of a task; None when it has no series of its own."""
-        return self._tasks.get(name)
+        series = self._tasks.get(name)
+        if series is not None:
+            series.catch_up()
+        return series
 
     def rows(self) -> Iterator[Row]:
         """Everything that was counted; in any thread."""
-        yield from rows_of({(name,): series for name, series in self._tasks.copy().items()})
+        tasks = self._tasks.copy()
+        for series in tasks.values():
+            series.catch_up()
+        yield from rows_of({(name,): series for name, series in tasks.items()})
         yield from rows_of({(name,): series for name, series in self._schedules.copy().items()})
         yield from rows_of({(): self.process})
 
@@ -208,33 +233,47 @@ class Metrics:
         run = event.run
         if run is None or run.local:
             return
-        series = self._of(run.name)
-        series.started[""] += 1
+        series = self._tasks.get(run.name) or self._of_newcomer(run.name)
+        series.starts += 1
         self._active.add(run)
         if event.waited is not None:
-            series.wait[run.priority].observe(event.waited, self._trace_of(run))
+            wait = series.wait[run.priority]
+            wait.gathered.append(event.waited)
+            if self._trace_of is not None and (trace := self._trace_of(run)):
+                wait.exemplify(event.waited, trace)
         if event.dispatched is not None:
-            series.dispatch[""].observe(event.dispatched)
+            series.dispatch.gathered.append(event.dispatched)
+            if len(series.dispatch.gathered) >= MOST_GATHERED:
+                series.catch_up()
 
     def _ended(self, event: Event) -> None:
         run = event.run
         if run is None or run.local:
             return
-        series, trace = self._settled(run), self._trace_of(run)
+        series = self._tasks.get(run.name) or self._of_newcomer(run.name)
+        self._active.discard(run)
+        trace = self._trace(run)
         if run.state == "success":
-            series.ended[run.state] += 1
-            series.last_success[""] = timestamp()
+            series.successes += 1
+            series.succeeded_at = timestamp()
         else:
             series.ended.add(run.state, trace=trace)
         # A run that ended before its body was called has no duration.
         if event.ran is not None and run.start is not None:
-            series.duration[run.state].observe(event.ran, trace)
+            duration = series.duration[run.state]
+            duration.gathered.append(event.ran)
+            if trace:
+                duration.exemplify(event.ran, trace)
         if event.latency is not None:
-            series.latency[""].observe(event.latency, trace)
+            series.latency.gathered.append(event.latency)
+            if trace:
+                series.latency.exemplify(event.latency, trace)
+            if len(series.latency.gathered) >= MOST_GATHERED:
+                series.catch_up()
 
     def _retried(self, event: Event) -> None:
         if event.run is not None:
-            self._settled(event.run).retried.add(event.reason, trace=self._trace_of(event.run))
+            self._settled(event.run).retried.add(event.reason, trace=self._trace(event.run))
 
     def _held(self, event: Event) -> None:
         if event.run is not None:
@@ -250,11 +289,14 @@ class Metrics:
 
     def _dead(self, event: Event) -> None:
         if event.run is not None:
-            self._settled(event.run).dead.add(event.reason, trace=self._trace_of(event.run))
+            self._settled(event.run).dead.add(event.reason, trace=self._trace(event.run))
 
     def _lost(self, event: Event) -> None:
         if event.run is not None:
-            self._of(event.run.name).lost.add(trace=self._trace_of(event.run))
+            self._of(event.run.name).lost.add(trace=self._trace(event.run))
+
+    def _trace(self, run: TaskRun[Any]) -> Trace | None:
+        return self._trace_of(run) if self._trace_of is not None else None
 
     def _settled(self, run: TaskRun[Any]) -> TaskSeries:
         """The series of a run whose attempt, if it began here, is over."""

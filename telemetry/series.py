@@ -2,11 +2,14 @@
 
 Events move them in the loop's thread; a scrape reads them in another. Each is read in one step that the
 interpreter does not divide (a copy of a dict or a list), so it is whole.
+
+What every run has is not even counted when it happens: it is put on a list, which is counted as a whole.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, product
@@ -51,34 +54,58 @@ class Counts(dict[str, float]):
 class Distribution:
     """How many observations fell into which bucket, their sum, and a newest example for each bucket."""
 
-    __slots__ = ("_bounds", "_counts", "_exemplars", "_sum")
+    __slots__ = ("_bounds", "_counting", "_counts", "_exemplars", "_sum", "gathered")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._exemplars: dict[int, Exemplar] = {}
         self._sum = 0.0
+        self._counting = threading.Lock()
+        self.gathered: list[float] = []
+        """What is yet to be counted: whoever appends to it calls `count_gathered` now and then."""
 
-    def observe(self, seconds: float, trace: Trace | None = None) -> None:
-        """Count one; a bound is inside its bucket. With `trace`, this one is the bucket's new example."""
-        bucket = bisect_left(self._bounds, seconds)
-        self._counts[bucket] += 1
-        self._sum += seconds
-        if trace:
-            self._exemplars[bucket] = Exemplar(trace, seconds, timestamp())
+    def observe(self, seconds: float) -> None:
+        """Take an observation, and count it."""
+        self.gathered.append(seconds)
+        self.count_gathered()
+
+    def exemplify(self, seconds: float, trace: Trace) -> None:
+        """Have an observation be the newest example of its bucket; a bound is inside its bucket."""
+        self._exemplars[bisect_left(self._bounds, seconds)] = Exemplar(trace, seconds, timestamp())
+
+    def count_gathered(self) -> tuple[list[int], float]:
+        """How many there are in each bucket, and their sum, with all that was gathered; in any thread."""
+        with self._counting:
+            seconds = self.gathered.copy()
+            del self.gathered[: len(seconds)]  # what is gathered meanwhile stays
+            seconds.sort()
+            self._sum += sum(seconds)
+            counted = 0
+            for bucket, bound in enumerate(self._bounds):
+                if counted == len(seconds):
+                    break
+                within = bisect_right(seconds, bound, counted)
+                self._counts[bucket] += within - counted
+                counted = within
+            self._counts[-1] += len(seconds) - counted
+            return self._counts.copy(), self._sum
 
     def within(self, seconds: float) -> int:
         """How many were no more than this, which is one of the bounds."""
-        return sum(self._counts[: bisect_left(self._bounds, seconds) + 1])
+        counts, _ = self.count_gathered()
+        return sum(counts[: bisect_left(self._bounds, seconds) + 1])
 
     @property
     def count(self) -> int:
         """How many there were."""
-        return sum(self._counts)
+        counts, _ = self.count_gathered()
+        return sum(counts)
 
     def mark(self) -> tuple[int, float]:
         """What another observation changes."""
-        return sum(self._counts), self._sum
+        counts, total = self.count_gathered()
+        return sum(counts), total
 
     @property
     def series(self) -> int:
@@ -87,13 +114,15 @@ class Distribution:
 
     def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         """Cumulative buckets, then count and sum."""
-        total, exemplars = 0, self._exemplars.copy()
-        for bucket, (bound, total) in enumerate(
-            zip(_upper_bounds(self._bounds), accumulate(self._counts.copy()), strict=True)
+        exemplars = self._exemplars.copy()
+        counts, seconds = self.count_gathered()
+        within = 0
+        for bucket, (bound, within) in enumerate(
+            zip(_upper_bounds(self._bounds), accumulate(counts), strict=True)
         ):
-            yield Sample(f"{name}_bucket", labels | {"le": bound}, total, exemplar=exemplars.get(bucket))
-        yield Sample(f"{name}_count", labels, total)
-        yield Sample(f"{name}_sum", labels, self._sum)
+            yield Sample(f"{name}_bucket", labels | {"le": bound}, within, exemplar=exemplars.get(bucket))
+        yield Sample(f"{name}_count", labels, within)
+        yield Sample(f"{name}_sum", labels, seconds)
 
 
 Child = float | Distribution

@@ -44,9 +44,7 @@ class Attachment:
     ) -> None:
         self.host = host
         self.traces = traces_of(host, settings.traces)
-        self.metrics = Metrics(
-            host, max_tasks=settings.max_tasks, trace_of=trace_of if self.traces else lambda _: None
-        )
+        self.metrics = Metrics(host, max_tasks=settings.max_tasks, trace_of=trace_of if self.traces else None)
         self.gauges = Gauges(host, self.metrics)
         self.health = Health(host)
         self.runs = CurrentRuns(host, self.traces)

@@ -44,6 +44,33 @@ async def test_a_run_the_broker_has_is_queued_whenever_it_is_due(
     assert seen.value(names.RUNS_QUEUED) == 1
 
 
+async def test_a_scrape_counts_all_that_has_happened_and_little_waits_for_one(
+    consumer: TaskConsumer, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telemetry.metrics.MOST_GATHERED", 10)
+    assert telemetry._attachment is not None
+    series = telemetry._attachment.metrics._tasks["greet"]
+    for ended in range(1, 36):
+        run = a_run(priority=TaskPriority.low)
+        tell(consumer, "start", run, waited=0.25, dispatched=0.5)
+        run.state = TaskState.success
+        tell(consumer, "end", run, ran=0.5, latency=0.75)
+        waiting = (series.wait["low"], series.dispatch, series.duration["success"], series.latency)
+        assert max(len(one.gathered) for one in waiting) <= 10
+        if ended % 7 == 0:
+            seen = await scrape(telemetry)
+            assert seen.value(names.RUNS_STARTED, task="greet") == ended
+            assert seen.value(names.RUNS_ENDED, task="greet", state="success") == ended
+            for name, seconds in (
+                ("fluid_run_wait_seconds", 0.25),
+                ("fluid_run_dispatch_seconds", 0.5),
+                ("fluid_run_duration_seconds", 0.5),
+                ("fluid_run_latency_seconds", 0.75),
+            ):
+                assert seen.value(f"{name}_count", task="greet") == ended, name
+                assert seen.value(f"{name}_sum", task="greet") == seconds * ended, name
+
+
 COUNTED = {
     "refused": names.RUNS_REFUSED,
     "retry": names.RUNS_RETRIED,
