@@ -25,7 +25,7 @@ from fluid.masking import hide, mask
 from telemetry.current import CurrentRun, current_run
 from telemetry.otlp_logs import OtlpLogs, exported_logs
 from telemetry.pipe import LinePipe, writing_to
-from telemetry.rendering import Line, as_json, cut, readable, shown
+from telemetry.rendering import Line, RunLine, all_as_json, as_json, cut, readable, shown
 from telemetry.settings import LogSettings
 from telemetry.trace_context import SPAN_OF_RECORD, TRACEPARENT, read, trace_ids
 
@@ -42,10 +42,18 @@ _LEVELS = {"warn": "warning", "exception": "error", "fatal": "critical", "msg": 
 class Output:
     """Where every line goes."""
 
-    def __init__(self, render: Callable[[Line], bytes], pipe: LinePipe) -> None:
+    def __init__(self, render: Callable[[Line], bytes], out: Callable[[bytes], None]) -> None:
         self._render = render
-        self.pipe = pipe
+        self._json = render is as_json
+        self.pipe = LinePipe(out, all_as_json)
         self.otlp: OtlpLogs | None = None
+
+    def post(self, level: int, line: RunLine, span: trace.Span) -> None:
+        """Write a line that every run has."""
+        if self._json and self.otlp is None:
+            self.pipe.post(line)
+        else:
+            self.write(level, line.as_data(), span)
 
     def write(self, level: int, line: Line, span: trace.Span) -> None:
         """Write a line that is complete and holds no secret; `span` is the one it belongs to."""
@@ -168,7 +176,7 @@ def configure(
     target = stream or sys.stderr
     person = target.isatty() if settings.format == "auto" else settings.format == "readable"
     colors = target.isatty() and not os.environ.get("NO_COLOR")
-    output = Output(readable(colors=colors) if person else as_json, LinePipe(writing_to(target)))
+    output = Output(readable(colors=colors) if person else as_json, writing_to(target))
     _configure_stdlib(output, settings)
     _configure_structlog(settings)
     _state.output = output

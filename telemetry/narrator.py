@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from opentelemetry import trace
 
 from fluid.clock import now
@@ -14,7 +15,7 @@ from fluid.scheduler import Event, TaskManager, TaskRun
 from fluid.tracebacks import traceback_of
 from telemetry.current import CurrentRun, CurrentRuns, ids_of, name_of
 from telemetry.logs import RUNS_LOGGER, level_name, output_of_logs
-from telemetry.rendering import HEAD, cut
+from telemetry.rendering import HEAD, RunLine, cut, rendered_once
 from telemetry.trace_context import read
 
 HANDLER = "logs"
@@ -27,6 +28,15 @@ class Telling(NamedTuple):
     level: int
     level_name: str
     words: str
+
+
+class Known(NamedTuple):
+    """What is known beforehand of a line of a task, rendered once."""
+
+    level: msgspec.Raw
+    """The level, and what comes after it."""
+    consumer: msgspec.Raw
+    """The consumer, and what comes after it."""
 
 
 def _at(level: int, words: str) -> Telling:
@@ -82,6 +92,7 @@ ENDS = VERDICTS | {"retry", "interrupted", "held", "stale", "dead"}
 _WITH_ERROR = frozenset({"failure", "aborted", "retry", "dead"})
 _WITH_TRACEBACK = frozenset({"failure", "retry"})
 _START = LEVELS["start"]
+_SUCCESS = LEVELS["success"]
 
 
 class Narrator:
@@ -91,6 +102,9 @@ class Narrator:
         self._host = host
         self._runs = runs
         self._logger = logging.getLogger(RUNS_LOGGER)
+        self._starts: dict[str, Known] = {}
+        self._successes: dict[str, Known] = {}
+        """By task, what is known beforehand of its lines."""
 
     def listen(self) -> None:
         """Write from now on."""
@@ -107,23 +121,26 @@ class Narrator:
     def _handlers(self) -> Mapping[str, Callable[[Event], None]]:
         # a start is told when the body begins, for then there is a span that the line leads to
         ends = dict.fromkeys(ENDS - VERDICTS | {"end"}, self._tell_end)
-        return ends | dict.fromkeys(LEVELS.keys() - ENDS - {"start"}, self._tell_other)
+        others = dict.fromkeys(LEVELS.keys() - ENDS - {"start"}, self._tell_other)
+        return ends | others | {"consumer_started": self._consumer_started}
 
     def _tell_start(self, current: CurrentRun) -> None:
         if not self._logger.isEnabledFor(_START.level):
             return
-        line = self._line(_START, "start", current.ids)
         if current.waited is not None:
-            line["waited"] = _in_microseconds(current.waited)
-        if current.run.local:
-            line["local"] = True
-        self._write(_START, line, current.span)
+            current.waited = _in_microseconds(current.waited)
+        name = current.run.name
+        known = self._starts.get(name) or self._known_of(self._starts, "start", name)
+        self._post(_START, _line_of(current, known), current.span)
 
     def _tell_end(self, event: Event) -> None:
         run = event.run
         if run is None:
             return
         current = self._runs.take(run)
+        if event.name == "end" and run.state == "success" and current is not None:
+            self._tell_success(current, event)
+            return
         outcome = str(run.state) if event.name == "end" else event.name
         telling = LEVELS[outcome]
         if not self._logger.isEnabledFor(telling.level):
@@ -143,6 +160,31 @@ class Narrator:
         if run.local:
             line["local"] = True
         self._write(telling, line, span)
+
+    def _tell_success(self, current: CurrentRun, event: Event) -> None:
+        if not self._logger.isEnabledFor(_SUCCESS.level):
+            return
+        name = current.run.name
+        known = self._successes.get(name) or self._known_of(self._successes, "success", name)
+        line = _line_of(current, known)
+        if event.ran is not None:
+            line.ran = _in_microseconds(event.ran)
+        if event.latency is not None:
+            line.latency = _in_microseconds(event.latency)
+        self._post(_SUCCESS, line, current.span)
+
+    def _known_of(self, known: dict[str, Known], outcome: str, task: str) -> Known:
+        """What is known beforehand of such a line of a task."""
+        telling = LEVELS[outcome]
+        what = {"logger": RUNS_LOGGER, "message": telling.words, "event": outcome, "task": task}
+        how = {"outcome": outcome} if outcome in ENDS else {}
+        known[task] = Known(rendered_once(telling.level_name, what), rendered_once(name_of(self._host), how))
+        return known[task]
+
+    def _consumer_started(self, event: Event) -> None:
+        self._starts.clear()  # it has another name in every life
+        self._successes.clear()
+        self._tell_other(event)
 
     def _tell_other(self, event: Event) -> None:
         telling = LEVELS[event.name]
@@ -199,14 +241,31 @@ class Narrator:
         if output is not None:
             output.write(telling.level, line, span)
             return
+        self._write_by_stdlib(telling, line)
+
+    def _post(self, telling: Telling, line: RunLine, span: trace.Span) -> None:
+        output = output_of_logs()
+        if output is not None:
+            output.post(telling.level, line, span)
+        else:
+            self._write_by_stdlib(telling, line.as_data())
+
+    def _write_by_stdlib(self, telling: Telling, line: Mapping[str, Any]) -> None:
         about = line.get("run_id") or line["consumer"]
         fields = {name: value for name, value in line.items() if name not in HEAD}
         self._logger.log(telling.level, "%s: %s", telling.words, about, extra=fields)
 
 
+def _line_of(current: CurrentRun, known: Known) -> RunLine:
+    run, ids, waited = current.run, current.trace_ids, current.waited
+    return RunLine(
+        now(), known.level, run.id, run.attempt, known.consumer, *ids, waited, None, None, run.local
+    )
+
+
 def _in_microseconds(seconds: float) -> float:
-    """Seconds to six places. `round` to places is twice as slow, and this is done for every run."""
-    return round(seconds * 1e6) / 1e6
+    """Seconds to six places. `round` is twice as slow, and this is done for every run."""
+    return (seconds * 1e6 + 0.5) // 1 / 1e6
 
 
 def _where(run: TaskRun[Any]) -> trace.Span:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,34 @@ LONGEST_TEXT = 32_000
 
 NOT_FOR_PERSONS = ("logger", "consumer", "span_id", "event", "outcome")
 """What a readable line leaves out, to stay one."""
+
+
+class RunLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """A line that every run has, as few objects as can be: it is rendered later, with others."""
+
+    timestamp: datetime
+    level: msgspec.Raw
+    """JSON, by `rendered_once`: the level, and after it what all such lines of a task have alike."""
+    run_id: str
+    attempt: int
+    consumer: msgspec.Raw
+    """The same."""
+    trace_id: str = ""
+    span_id: str = ""
+    waited: float | None = None
+    ran: float | None = None
+    latency: float | None = None
+    local: bool = False
+
+    def as_data(self) -> dict[str, Any]:
+        """The same, as data."""
+        data: dict[str, Any] = msgspec.json.decode(_run_as_json(self))
+        return data | {"timestamp": self.timestamp}
+
+
+def rendered_once(value: str, line: Line) -> msgspec.Raw:
+    """What may stand in place of the value, in JSON, for `line` to come after it."""
+    return msgspec.Raw(as_json({"": value, **line})[len(b'{"":') : -len(b"}\n")])
 
 
 def _plain(value: Any) -> str:
@@ -44,6 +72,25 @@ def as_json(line: Line) -> bytes:
         return _encoder.encode(line) + b"\n"
     except Exception:  # noqa: BLE001 - then every value is told in words
         return _encoder.encode({_utf8(str(key)): _utf8(shown(value)) for key, value in line.items()}) + b"\n"
+
+
+def all_as_json(lines: Sequence[RunLine | bytes]) -> bytes:
+    """Lines of JSON: of what is rendered already, and what is not."""
+    if set(map(type, lines)) != {RunLine}:
+        return b"".join(map(_run_as_json, lines))
+    try:
+        return _encoder.encode_lines(lines)
+    except UnicodeEncodeError:
+        return b"".join(map(_run_as_json, lines))
+
+
+def _run_as_json(line: RunLine | bytes) -> bytes:
+    if isinstance(line, bytes):
+        return line
+    try:
+        return _encoder.encode(line) + b"\n"
+    except UnicodeEncodeError:  # an id that is no text
+        return _encoder.encode(msgspec.structs.replace(line, run_id=_utf8(line.run_id))) + b"\n"
 
 
 def readable(*, colors: bool) -> Callable[[Line], bytes]:

@@ -73,6 +73,40 @@ async def test_an_attempt_has_one_line_at_its_start_and_one_at_its_end(
     assert logbook.of("consumer_stopped")
 
 
+async def test_lines_name_the_consumer_as_it_is_called_in_this_life(
+    consumer: TaskConsumer, logbook: Logbook
+) -> None:
+    Telemetry(server=False).attach(consumer)
+    for _ in range(2):
+        async with consumer:
+            run = await consumer.queue_and_wait("greet", timeout=20)
+            name = consumer.consumer_name
+        assert {line["consumer"] for line in logbook.lines if line.get("run_id") == run.id} == {name}
+    assert len({line["consumer"] for line in logbook.of("start")}) == 2
+
+
+async def test_what_a_run_says_stands_between_the_lines_of_its_start_and_its_end(
+    queue_url: str, logbook: Logbook
+) -> None:
+    @task
+    async def talk(ctx: TaskRun) -> None:
+        ctx.logger.info("in the middle")
+
+    consumer = TaskConsumer(broker_url=queue_url, max_concurrent_tasks=8)
+    consumer.register_task(talk)
+    heard = Recorder(consumer)
+    Telemetry(server=False).attach(consumer)
+    async with consumer:
+        await consumer.queue_many(talk, [{}] * 200)
+        await heard.wait_for("success", count=200)
+    told: dict[str, list[str]] = {}
+    for line in logbook.lines:
+        if "run_id" in line:
+            told.setdefault(line["run_id"], []).append(line["message"])
+    assert len(told) == 200
+    assert set(map(tuple, told.values())) == {("attempt started", "in the middle", "run succeeded")}
+
+
 def test_a_run_that_ends_well_is_told_of_by_its_end_alone(consumer: TaskConsumer) -> None:
     Telemetry(server=False).attach(consumer)
     wanted = {event for event in EVENTS if consumer.dispatcher.wants(event)}

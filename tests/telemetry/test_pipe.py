@@ -77,7 +77,85 @@ def test_a_closed_pipe_drops() -> None:
     pipe = LinePipe(io.BytesIO().write)  # type: ignore[arg-type]
     assert pipe.close(PATIENCE)
     pipe.write(b"late")
-    assert pipe.dropped == 1
+    pipe.post(b"late")
+    assert pipe.dropped == 2
+
+
+# -- lines that are rendered when they are written -----------------------------------------
+
+
+def in_words(lines: list[int | bytes]) -> bytes:
+    """Numbers are posted, bytes are written."""
+    return b"".join(line if isinstance(line, bytes) else b"%d\n" % line for line in lines)
+
+
+def test_posted_lines_are_rendered_in_the_thread_and_keep_their_order_among_others(gate: Gate) -> None:
+    threads: set[str] = set()
+
+    def render(lines: list[int | bytes]) -> bytes:
+        threads.add(threading.current_thread().name)
+        return in_words(lines)
+
+    gate.opened.set()
+    pipe = LinePipe(gate, render)
+    for n in range(1000):
+        pipe.write(b"%d\n" % n) if n % 3 else pipe.post(n)
+    assert pipe.close(PATIENCE)
+    assert gate.written == b"".join(b"%d\n" % n for n in range(1000))
+    assert (pipe.dropped, threads) == (0, {"log-writer"})
+
+
+def test_posted_lines_that_are_too_many_are_dropped_and_counted_with_those_that_are_being_written(
+    gate: Gate,
+) -> None:
+    pipe = LinePipe(gate, in_words, most_lines=3)
+    pipe.post(1)
+    assert gate.reached.wait(PATIENCE)
+    for n in (2, 3, 4, 5):
+        pipe.post(n)
+    assert pipe.dropped == 2
+    gate.opened.set()
+    assert pipe.flush(PATIENCE)
+    pipe.post(6)
+    assert pipe.close(PATIENCE)
+    assert gate.written == b"1\n2\n3\n6\n"
+    assert pipe.dropped == 2
+
+
+def test_lines_that_cannot_be_rendered_cost_no_more_than_themselves(gate: Gate) -> None:
+    gate.opened.set()
+    pipe = LinePipe(gate, in_words)
+    pipe.post("no number")
+    assert pipe.flush(PATIENCE)
+    pipe.post(7)
+    assert pipe.close(PATIENCE)
+    assert (gate.written, pipe.dropped) == (b"7\n", 1)
+
+
+def test_nothing_is_lost_or_turned_round_when_many_threads_post_and_flush(gate: Gate) -> None:
+    threads, lines = 8, 500
+    gate.opened.set()
+    pipe = LinePipe(gate, in_words)
+    missing: list[int] = []
+
+    def post(first: int) -> None:
+        for n in range(first, first + lines):
+            pipe.post(n)
+            if n % 50 == 0 and not (pipe.flush(PATIENCE) and b"\n%d\n" % n in b"\n" + gate.written):
+                missing.append(n)
+
+    posters = [threading.Thread(target=post, args=(k * lines,)) for k in range(threads)]
+    for poster in posters:
+        poster.start()
+    for poster in posters:
+        poster.join()
+    assert pipe.close(PATIENCE)
+    assert missing == [], "it had been flushed"
+    written = [int(line) for line in gate.written.split()]
+    assert sorted(written) == list(range(threads * lines))
+    for k in range(threads):
+        mine = [n for n in written if n // lines == k]
+        assert mine == sorted(mine)
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, ValueError, TypeError, UnicodeError, MemoryError])
