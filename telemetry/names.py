@@ -195,7 +195,7 @@ BROKER_CLOCK_OFFSET = _gauge(
     "How far the server's clock is ahead of ours, beyond what the question took; below 0 when it is behind.",
 )
 BROKER_REWOUND = _counter(
-    "fluid_broker_rewound_total", "Times this consumer saw the broker's totals fall: it went back in time."
+    "fluid_broker_rewound_total", "Times this process found that the broker had gone back in time."
 )
 HANDLER_QUEUE = _gauge("fluid_handler_queue_size", "Events that wait for an async handler.", EVENT, HANDLER)
 HANDLER_HANDLED = _counter(

@@ -99,8 +99,8 @@ count by (job, queue) (@BROKER_UP == 0) / on (job, queue) count by (job, queue) 
         name="FluidBrokerRewound",
         board=Uid.overview,
         summary="The broker went back in time.",
-        description="""The totals of queue {{ $labels.queue }} fell: what was queued or settled just before is
-            gone, or will run again.""",
+        description="""The broker of queue {{ $labels.queue }} has forgotten what it had confirmed: what was
+            queued or settled just before is gone, or will run again.""",
         expr="max by (job, queue) (increase(@BROKER_REWOUND[@window])) > 0",
     ),
     # One that never came home has no last success to be measured from; there, those that failed are counted.

@@ -22,6 +22,7 @@ from fluid.scheduler.moves import (
     Refusal,
     Renewal,
     Rescued,
+    Rewound,
     RunRecord,
     Settled,
     Settlement,
@@ -73,6 +74,7 @@ class BrokerListeners:
 
     lost: list[Callable[[str], None]] = field(default_factory=list)
     recovered: list[Callable[[float], None]] = field(default_factory=list)
+    rewound: list[Callable[[Rewound], None]] = field(default_factory=list)
     command: list[CommandWatcher] = field(default_factory=list)
     cancel: list[Callable[[str], None]] = field(default_factory=list)
     around: list[AroundCall] = field(default_factory=list)

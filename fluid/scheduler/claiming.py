@@ -43,7 +43,6 @@ class Claiming(Worker):
         consumer: Callable[[], str],
         lease: float,
         announce: Callable[..., None],
-        before_asking: Callable[[], Callable[[int], None]],
     ) -> None:
         super().__init__(name="claiming", stage=20)
         self._broker = broker
@@ -58,15 +57,14 @@ class Claiming(Worker):
         self._consumer = consumer
         self._lease = lease
         self._announce = announce
-        self._before_asking = before_asking
         self._held: tuple[str, ...] = ()
         self._cursor = ""
         self._in_vain: set[str] = set()
         self._asked_for_suspect = True
         self._limits_unsaid = False
-        self._accepted = 0
         registry.on_register(self.limits_changed)
         broker.listeners.recovered.append(self.limits_changed)
+        broker.listeners.rewound.append(self.limits_changed)
         self.active = False
         """The queue is open and the loop runs."""
 
@@ -137,8 +135,7 @@ class Claiming(Worker):
 
     async def _claim(self, wait: float) -> Claim:
         self._asked_for_suspect = self._may_take_suspect
-        see_accepted = self._before_asking()
-        claim = await self._broker.claim(
+        return await self._broker.claim(
             self._consumer(),
             min(self._slots.free, self._most),
             lease=self._lease,
@@ -147,14 +144,9 @@ class Claiming(Worker):
             cursor=self._cursor,
             held=self._held,
         )
-        see_accepted(claim.accepted)
-        return claim
 
     def _take_up(self, claim: Claim) -> float:
         """Begin what was claimed; the seconds that the next claim may wait."""
-        if claim.accepted < self._accepted:
-            self.limits_changed()  # the broker went back in time, to before it was told
-        self._accepted = claim.accepted
         now = elapsed()
         for claimed in claim.runs:
             attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)

@@ -150,7 +150,6 @@ class TaskConsumer(TaskManager):
             consumer=lambda: self._name_in_fleet,
             lease=lease,
             announce=self._announcer.announce,
-            before_asking=self._inspector.before_asking,
         )
         self._broker.listeners.cancel.append(self._keeper.cancel)
         self.add_workers(

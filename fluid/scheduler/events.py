@@ -111,7 +111,8 @@ EVENTS: Mapping[str, EventInfo] = {
     ),
     "broker_safe": _about_consumer("a danger that `broker_unsafe` told has passed; with `reason`", *DANGERS),
     "broker_rewound": _about_consumer(
-        "the broker's totals fell: it went back in time; facts: `before`, `after`"
+        "the broker went back in time, to before what it had told this process; facts: what it `forgot` "
+        "(`runs`, or else `outcomes`), and how many runs it had ever accepted `before` and `after`"
     ),
     "loop_blocked": _about_consumer(
         "the event loop turns again after it was blocked; facts: `seconds`, `stack`, and the `task` and "

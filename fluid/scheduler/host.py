@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from inspect import isawaitable
 from types import ModuleType
@@ -21,10 +23,13 @@ from fluid.scheduler.events import AsyncHandler
 from fluid.scheduler.fleet import FleetTeller
 from fluid.scheduler.interceptors import Interceptors
 from fluid.scheduler.invoking import Invoker
+from fluid.scheduler.moves import Rewound
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.task import Task
 from fluid.settings import TaskManagerConfig
 from fluid.workers import Workers
+
+logger = logging.getLogger("fluid")
 
 CLI_GROUP = "fluid.cli"
 
@@ -56,6 +61,7 @@ class Host(Workers):
         self._plugins: list[Plugin] = []
         self._broker.listeners.lost.append(self._broker_lost)
         self._broker.listeners.recovered.append(self._broker_recovered)
+        self._broker.listeners.rewound.append(self._broker_rewound)
         self.add_workers(self._announcer.handlers)
         self._fleet = self._fleet_teller() if self._config.fleet_events else None
 
@@ -166,6 +172,16 @@ class Host(Workers):
 
     def _broker_recovered(self, seconds: float) -> None:
         self._announcer.announce("broker_recovered", facts={"seconds": seconds})
+
+    def _broker_rewound(self, rewound: Rewound) -> None:
+        facts = asdict(rewound)
+        logger.error(
+            "the broker went back in time, and forgot %(forgot)s that it had confirmed: "
+            "it had accepted %(before)d runs, now %(after)d",
+            facts,
+            extra={"event": "broker_rewound"},
+        )
+        self._announcer.announce("broker_rewound", facts=facts)
 
 
 def new_name_in_fleet() -> str:

@@ -223,6 +223,18 @@ class BrokerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewound:
+    """The server has gone back in time, to before what it had told this process."""
+
+    forgot: str
+    """What was found to be gone: `runs` that it had accepted, or else `outcomes`."""
+    before: int
+    """How many runs it had ever accepted, as it was last known here."""
+    after: int
+    """How many it says now, with those that it has accepted since."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tidied:
     """What a tidying did."""
 

@@ -105,7 +105,13 @@ TWICE = with_run(
 
 FORGOT = Rewind(at=2.5, accepted=1, taken_back=frozenset({"a"}), set_back=frozenset({"c"}))
 
+SET_BACK = replace(FORGOT, taken_back=frozenset(), set_back=frozenset({"a"}))
+"""The end of `a`, of which somebody was told."""
+
+GIVEN_BACK = replace(SET_BACK, at=4.0, given_back=SET_BACK.set_back)
+
 SAID = entry("", "broker_rewound", 3.0)
+SAID_BY_ANOTHER = entry("", "broker_rewound", 3.0, pid=8)
 
 BROKEN: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
     (verdict.nothing_is_lost, replace(GOOD, records={})),
@@ -135,7 +141,23 @@ BROKEN: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
     (verdict.nothing_is_left, replace(GOOD, snapshot=snapshot(held=1))),
     (verdict.nothing_is_left, replace(GOOD, leaks=["a key"])),
     (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT])),
-    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT, replace(FORGOT, at=4.0)], events=[SAID])),
+    (
+        verdict.a_rewind_is_announced,
+        replace(
+            GOOD,
+            rewinds=[FORGOT, replace(FORGOT, at=4.0)],
+            producers=[*GOOD.producers, entry("a", "accepted", 3.5)],
+            events=[SAID],
+        ),
+    ),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[SET_BACK])),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[SET_BACK, replace(SET_BACK, at=4.0)])),
+    (
+        verdict.a_rewind_is_announced,
+        replace(GOOD, rewinds=[SET_BACK, GIVEN_BACK], events=[*GOOD.events, entry("a", "stale", 3.0)]),
+    ),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT], events=[SAID, SAID])),
+    (verdict.a_rewind_is_announced, replace(GOOD, events=[SAID])),
     (verdict.nothing_is_lost, replace(GOOD, rewinds=[FORGOT], records={})),
     (verdict.processes_stop, replace(GOOD, lives=[Life("consumer-1", 7, told_to_stop=9.0, hung=True)])),
     (verdict.processes_stop, replace(GOOD, lives=[Life("consumer-1", 7, returncode=0)])),
@@ -148,7 +170,18 @@ ALLOWED: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
     (verdict.every_double_is_counted, replace(TWICE, lives=[Life("x", 7, told_to_stop=3.5)])),
     (verdict.every_double_is_counted, replace(TWICE, rewinds=[FORGOT])),
     (verdict.nothing_is_lost, replace(GOOD, rewinds=[FORGOT], records={"tick@1000": success("tick@1000")})),
-    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT], events=[SAID])),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT], events=[SAID, SAID_BY_ANOTHER])),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT, replace(FORGOT, at=4.0)], events=[SAID])),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[replace(FORGOT, taken_back=frozenset())])),
+    (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[SET_BACK, GIVEN_BACK])),
+    (
+        verdict.a_rewind_is_announced,
+        replace(
+            GOOD,
+            rewinds=[SET_BACK, replace(SET_BACK, at=4.0)],
+            events=[*GOOD.events, entry("", "broker_rewound", 5.0)],
+        ),
+    ),
     (verdict.limits_hold, crowd("limited", 3)),
     (verdict.unique_runs_are_alone, crowd("unique/k1", 1)),
     (verdict.processes_stop, replace(GOOD, lives=[Life("consumer-1", 7, killed=True, returncode=-9)])),

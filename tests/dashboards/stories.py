@@ -449,15 +449,15 @@ BROKER = (
     ),
     Story(
         alert="FluidBrokerRewound",
-        rule="one consumer that saw it is enough",
+        rule="one process that found it is enough",
         series={
             at("fluid_broker_rewound_total", "a"): [2] * 120,
             at("fluid_broker_rewound_total", "b"): [0] * 30 + [1] * 90,
         },
         quiet=("29m",),
         fires="30m",
-        says="The totals of queue orders fell: what was queued or settled just before is gone, "
-        "or will run again.",
+        says="The broker of queue orders has forgotten what it had confirmed: what was queued or settled "
+        "just before is gone, or will run again.",
         resolved="91m",
     ),
     Story(

@@ -62,6 +62,7 @@ FLOORS = (
     "fluid.scheduler.brokers.requirements",
     "fluid.scheduler.brokers.connecting",
     "fluid.scheduler.brokers.link",
+    "fluid.scheduler.brokers.hindsight",
     "fluid.scheduler.brokers.calls",
     "fluid.scheduler.brokers.listener",
     "fluid.scheduler.brokers.renewer",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from fluid.clock import elapsed
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, Word
+from fluid.scheduler.brokers.hindsight import Flush, Hindsight
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.records import milliseconds
 from fluid.scheduler.brokers.scripts import Script
+from fluid.scheduler.moves import Rewound
+
+T = TypeVar("T")
 
 ASK_SECONDS = 10.0
 """How long a question (a snapshot, a run, a cancel) is tried again while the broker is away."""
@@ -26,13 +30,19 @@ LONGEST_KEPT = 86400.0
 """An outcome is told until it is answered, so the answer has to outlive every outage that a consumer sits
 out, which the record of a success without a result does not. It is one a process: a day costs little."""
 
+LEAST_KEPT = 600.0
+"""Whoever flushes again within so long learns whether the broker still knows of the last time. Processes that
+queue once and end leave an answer each, so it is no day."""
+
 
 class Calls:
     """Makes the moves of one queue over its link."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, rewound: Sequence[Callable[[Rewound], None]]) -> None:
         self._link = link
         self._keys = keys
+        self.hindsight = Hindsight(rewound)
+        """What every answer is held against."""
         self._caller = new_nonce()
         self.asking = link.channel()
         """The channel of questions, which nobody waits behind for long."""
@@ -48,25 +58,38 @@ class Calls:
 
         return await self._link.persist(script.name, attempt, deadline)
 
-    async def move_once(
+    async def flush(
         self,
+        what: str,
         channel: Channel,
         script: Script,
         arguments: Sequence[Word],
         *,
-        deadline: float | None,
+        deadline: float | None = None,
         once_sent: bool = False,
-    ) -> Any:
-        """The answer of a script that keeps its last one: it takes who calls, a nonce, `again` and `keep`."""
+    ) -> tuple[float, list[Any]]:
+        """When a script was carried out that keeps its last answer, and what it says of each item.
+
+        It takes who calls, a nonce, `again`, `keep` and how many answers are known, and tells first when that
+        was, how many there were, and the total of accepted runs (-1: untold).
+        """
         nonce, again, keep = new_nonce(), 0, milliseconds(_kept_for(deadline))
+        asked = self.hindsight.known
+        answers = asked.flushes[what].count if what in asked.flushes else 0
 
         async def attempt() -> Any:
             nonlocal again
-            words = script.command(self._keys, (self._caller, nonce, again, keep, *arguments))
+            words = script.command(self._keys, (self._caller, nonce, again, keep, answers, *arguments))
             again = 1  # another try must not take what this one has done for another's doing
             return await channel.script(script, words)
 
-        return await self._link.persist(script.name, attempt, deadline, once_sent=once_sent)
+        now, count, accepted, *items = await self._link.persist(
+            script.name, attempt, deadline, once_sent=once_sent
+        )
+        kept = LONGEST_KEPT if deadline is None else LEAST_KEPT
+        total = asked.accepted if accepted < 0 else accepted
+        self.hindsight.hear(asked, total, Flush(what, count, now, milliseconds(kept)))
+        return now, items
 
     async def ask(self, script: Script, arguments: Sequence[Word], seconds: float = ASK_SECONDS) -> Any:
         """The answer to a question, within so many seconds."""
@@ -82,9 +105,9 @@ class Calls:
         return await self._link.persist(str(words[0]).lower(), attempt, deadline)
 
 
-def batches(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """So many at a time."""
-    return (words[start : start + size] for start in range(0, len(words), size))
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def new_nonce() -> str:
@@ -94,9 +117,9 @@ def new_nonce() -> str:
 
 def _kept_for(deadline: float | None) -> float:
     """How long the broker keeps an answer: longer than it may be asked for again."""
-    return (
-        LONGEST_KEPT if deadline is None else min(LONGEST_KEPT, max(0.0, deadline - elapsed()) + LONGEST_TRY)
-    )
+    if deadline is None:
+        return LONGEST_KEPT
+    return min(LONGEST_KEPT, max(LEAST_KEPT, deadline - elapsed() + LONGEST_TRY))
 
 
 def _seconds_until(deadline: float | None) -> float:

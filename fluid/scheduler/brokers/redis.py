@@ -94,8 +94,7 @@ class RedisBroker(TaskBroker):
         self._working = self._link.channel(gathering=True)
         self._queueing = self._link.channel()
         self.fleet = self._working.rider = self._queueing.rider = RedisFleetStream(self._keys, self._link)
-        self._calls = Calls(self._link, self._keys)
-        self._asking = self._calls.asking
+        self._calls = Calls(self._link, self._keys, self.listeners.rewound)
         self.notes = Notebook(self._keys, self._calls)
         self._limits: list[Word] = []
         self._inspection = Inspection(self._calls.command)
@@ -122,13 +121,13 @@ class RedisBroker(TaskBroker):
         await self._link.persist("open", self._make_streams, deadline)
 
     async def _make_streams(self) -> None:
-        await self._asking.script(scripts.OPEN, scripts.OPEN.command(self._keys, ()))
+        await self._calls.asking.script(scripts.OPEN, scripts.OPEN.command(self._keys, ()))
 
     async def _repair(self) -> None:
         # the limits went with the streams, and what is claimed next has to hold to them
         await self._make_streams()
         if self._limits:
-            await self._asking.script(scripts.LIMIT, scripts.LIMIT.command(self._keys, self._limits))
+            await self._calls.asking.script(scripts.LIMIT, scripts.LIMIT.command(self._keys, self._limits))
 
     async def sever(self) -> None:
         await self._link.sever()
@@ -146,21 +145,19 @@ class RedisBroker(TaskBroker):
         verdicts: list[Refusal | None] = []
         scheduled: list[bool] = []
         now = 0.0
-        for start in range(0, len(runs), MAX_RUNS):
-            batch = runs[start : start + MAX_RUNS]
+        for batch in batches(runs, MAX_RUNS):
             words: list[Word] = [replays_word(batch)]
             for run in batch:
                 words += submission_words(run)
             try:
-                answer = await self._calls.move_once(
-                    self._queueing, scripts.ENQUEUE, words, deadline=deadline, once_sent=True
+                now, told = await self._calls.flush(
+                    "runs", self._queueing, scripts.ENQUEUE, words, deadline=deadline, once_sent=True
                 )
             except LostError as error:
                 # what came before this part is in the queue
-                raise LostError(str(error), sent=error.sent or start > 0) from error
-            now = answer[0]
-            verdicts += [read_verdict(run.id, word) for run, word in zip(batch, answer[1:], strict=True)]
-            scheduled += [word == 2 for word in answer[1:]]
+                raise LostError(str(error), sent=error.sent or bool(verdicts)) from error
+            verdicts += [read_verdict(run.id, word) for run, word in zip(batch, told, strict=True)]
+            scheduled += [word == 2 for word in told]
         return Acceptance(now, verdicts, scheduled)
 
     # -- consuming -------------------------------------------------------------------------
@@ -196,7 +193,10 @@ class RedisBroker(TaskBroker):
             # refused, for nothing was heard of us while we waited: that we ask again says that we are alive
             return await ask(*before) or await ask(awake=1)
 
-        return read_claim(await self._link.persist("claim", attempt))
+        known = self._calls.hindsight.known
+        claim = read_claim(await self._link.persist("claim", attempt))
+        self._calls.hindsight.hear(known, claim.accepted)
+        return claim
 
     async def set_limits(self, limits: Sequence[Limit]) -> None:
         self._limits = []
@@ -208,9 +208,9 @@ class RedisBroker(TaskBroker):
     async def stop_claiming(self, consumer: str) -> None:
         async def attempt() -> None:
             words = scripts.STOP_CLAIMING.command(self._keys, (consumer,))
-            await self._asking.script(scripts.STOP_CLAIMING, words)
+            await self._calls.asking.script(scripts.STOP_CLAIMING, words)
             if self._bell.client_id:
-                await self._asking.call("CLIENT", "UNBLOCK", self._bell.client_id)
+                await self._calls.asking.call("CLIENT", "UNBLOCK", self._bell.client_id)
 
         await self._link.call(scripts.STOP_CLAIMING.name, attempt)
 
@@ -222,9 +222,8 @@ class RedisBroker(TaskBroker):
             words: list[Word] = [FAILURES_KEPT]
             for outcome in outcomes[start:end]:
                 words += settlement_words(outcome)
-            answer = await self._calls.move_once(self._working, scripts.SETTLE, words, deadline=None)
-            now = answer[0]
-            answers += answer[1:]
+            now, told = await self._calls.flush("outcomes", self._working, scripts.SETTLE, words)
+            answers += told
         return Settled(now, [word != 0 for word in answers], [word == 2 for word in answers])
 
     def renewer(self) -> RedisRenewer:
@@ -238,7 +237,7 @@ class RedisBroker(TaskBroker):
         words = scripts.RESCUE.command(self._keys, arguments)
         # one try: a second one could come right after an outage, before the keepers have renewed
         answer = await self._link.call(
-            scripts.RESCUE.name, lambda: self._asking.script(scripts.RESCUE, words)
+            scripts.RESCUE.name, lambda: self._calls.asking.script(scripts.RESCUE, words)
         )
         return read_rescued(answer)
 
@@ -256,7 +255,10 @@ class RedisBroker(TaskBroker):
     # -- asking ----------------------------------------------------------------------------
 
     async def snapshot(self) -> Snapshot:
-        return read_snapshot(await self._calls.ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
+        known = self._calls.hindsight.known
+        found = read_snapshot(await self._calls.ask(scripts.SNAPSHOT, (), seconds=ANSWER_SECONDS / 2))
+        self._calls.hindsight.hear(known, found.books.accepted)
+        return found
 
     async def inspect(self) -> BrokerReport:
         return await self._inspection.look()
@@ -306,7 +308,7 @@ class RedisBroker(TaskBroker):
 
     async def _shown(self, run_id: str) -> RunRecord | None:
         """The record of a run that is waited for; asked until the broker has answered."""
-        answer = await self._calls.move(self._asking, scripts.SHOW, (run_id, 1), deadline=None)
+        answer = await self._calls.move(self._calls.asking, scripts.SHOW, (run_id, 1), deadline=None)
         return read_shown(run_id, answer)
 
     def hear_cancellations(self) -> None:

@@ -92,7 +92,7 @@ OPEN = Script("open", ("STREAMS",))
 ENQUEUE = Script(
     "enqueue",
     (*_ENQUEUE_TO, "unique", "flush", "run"),
-    ("producer", "nonce", "again", "keep", "replays"),
+    ("producer", "nonce", "again", "keep", "count", "replays"),
     ("id", "task", "priority", "version", "deliveries", "unique", "group", "due", "message"),
     flags=WHEN_ROOM,
 )
@@ -140,7 +140,7 @@ SETTLE = Script(
         "done",
         "run",
     ),
-    ("caller", "nonce", "again", "keep", "bound"),
+    ("caller", "nonce", "again", "keep", "count", "bound"),
     ("code", "entry", "id", "kind", "reason", "delay", "ttl", "unique", "outcome"),
 )
 RENEW = Script(

@@ -1,9 +1,8 @@
-"""Is the broker fit to keep runs, and has it gone back in time?"""
+"""Is the broker fit to keep runs?"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fluid.scheduler.announcing import Announcer
@@ -14,9 +13,6 @@ from fluid.scheduler.upkeep.agent import Upkeep
 logger = logging.getLogger("fluid")
 
 INSPECT_SECONDS = 30.0
-
-SeeAccepted = Callable[[int], None]
-"""Takes the books' total, as an answer of the broker tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +58,6 @@ class Inspector(Upkeep):
         keeps = durable and not broker.url.startswith("embedded://")
         self._meant = frozenset() if keeps else frozenset({"not_durable"})
         self._announcer = announcer
-        self._most_accepted = 0
-        self._rewinds = 0
         self.report: BrokerReport | None = None
         """What the last look told; None before the first."""
         self.dangers: frozenset[str] = frozenset()
@@ -92,34 +86,9 @@ class Inspector(Upkeep):
                 extra={"event": "broker_safe"},
             )
             self._announcer.announce("broker_safe", reason=danger)
-        see_accepted = self.before_asking()
-        see_accepted((await self._broker.snapshot()).books.accepted)
-
-    def before_asking(self) -> SeeAccepted:
-        """Ask for what takes the answer's total of the books, which falls only with a broker that goes back.
-
-        Answers on two connections may overtake each other, so one is held only against what was known
-        before its question; one that was under way when totals fell says nothing new.
-        """
-        known, rewinds = self._most_accepted, self._rewinds
-
-        def see_accepted(accepted: int) -> None:
-            if self._rewinds != rewinds:
-                return
-            if accepted >= known:
-                self._most_accepted = max(self._most_accepted, accepted)
-                return
-            self._rewinds += 1
-            self._most_accepted = accepted
-            facts = {"before": known, "after": accepted}
-            logger.error(
-                "the broker went back in time: it had accepted %(before)d runs, now %(after)d",
-                facts,
-                extra={"event": "broker_rewound"},
-            )
-            self._announcer.announce("broker_rewound", facts=facts)
-
-        return see_accepted
+        await (
+            self._broker.snapshot()
+        )  # by its total, a consumer that is too busy to claim knows a broker gone back
 
 
 def dangers_in(report: BrokerReport, before: frozenset[str]) -> frozenset[str]:

@@ -102,6 +102,28 @@ class Evidence:
         """The runs of which the broker forgot what they had done."""
         return self.taken_back.union(*(rewind.set_back for rewind in self.rewinds))
 
+    @cached_property
+    def denied(self) -> Sequence[frozenset[str]]:
+        """The runs that somebody was told to be accepted or ended before the broker went back, each time.
+
+        When it went back once more before it told anybody anything, the next time counts for both, and what
+        that gave back was never denied.
+        """
+        answers = [entry for entry in self.producers if entry.what == "accepted"] + list(self.events)
+        found: list[frozenset[str]] = []
+        unseen = frozenset[str]()
+        since = -inf
+        for rewind, until in zip(self.rewinds, [*(one.at for one in self.rewinds), inf][1:], strict=True):
+            told = [entry for entry in answers if since < entry.elapsed < rewind.at]
+            gone = self.ids(told, "accepted") & rewind.taken_back
+            gone |= self.ids(told, "end") & (rewind.taken_back | rewind.set_back)
+            gone |= unseen - rewind.given_back
+            seen = until == inf or any(rewind.at < entry.elapsed < until for entry in answers)
+            found.append(gone if seen else frozenset())
+            unseen = frozenset() if seen else gone
+            since = rewind.at
+        return found
+
     def ids(self, book: Sequence[Entry], what: str) -> frozenset[str]:
         """The runs of which a book says this."""
         return frozenset(entry.run_id for entry in book if entry.what == what)

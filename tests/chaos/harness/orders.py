@@ -43,4 +43,4 @@ class Ledgers:
         self.producers = Ledger(directory / "producers.jsonl")
         """`queue` before a run is sent, then `accepted` or `refused`, and `cancel` when that is asked."""
         self.events = Ledger(directory / "events.jsonl")
-        """What consumers announced, by the names of the events."""
+        """What processes announced, by the names of the events."""

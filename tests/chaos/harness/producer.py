@@ -18,9 +18,8 @@ from fluid.errors import (
     UnknownRunError,
 )
 from fluid.scheduler import Event, QueueOptions, TaskManager, TaskPriority, TaskRun
-from tests.chaos.harness.orders import Orders
+from tests.chaos.harness.orders import Ledgers, Orders
 from tests.chaos.harness.tasks import MOST_FAILURES, declare
-from tests.support.ledger import Ledger
 
 QUEUE_TIMEOUT = 2.0
 TOGETHER = 8
@@ -31,12 +30,14 @@ KEYS = 8
 class Queueing:
     """Queues through the public door, and writes down what was sent and what was promised."""
 
-    def __init__(self, manager: TaskManager, ledger: Ledger) -> None:
+    def __init__(self, manager: TaskManager, ledgers: Ledgers) -> None:
         self._manager = manager
-        self._ledger = ledger
+        self._ledger = ledgers.producers
+        self._events = ledgers.events
         self._sent: list[TaskRun[Any]] = []
         manager.dispatcher.register_handler("queue.ledger", self._intended)
         manager.dispatcher.register_handler("refused.ledger", self._refused)
+        manager.dispatcher.register_handler("broker_rewound.ledger", self._rewound)
 
     async def one(
         self,
@@ -97,6 +98,9 @@ class Queueing:
         if event.reason == "unique":
             self._ledger.write(event.run.id, event.run.name, "refused")
 
+    def _rewound(self, event: Event) -> None:
+        self._events.write("", "", event.name)
+
 
 class Producer:
     """Draws what to queue from its seed until it is told to stop."""
@@ -107,7 +111,7 @@ class Producer:
         self._stop = asyncio.Event()
         self._manager = TaskManager(broker_url=orders.url, queue_timeout=QUEUE_TIMEOUT)
         self._manager.register_from_dict(declare(orders.ledgers.bodies))
-        self._queueing = Queueing(self._manager, orders.ledgers.producers)
+        self._queueing = Queueing(self._manager, orders.ledgers)
         self._drawn = 0
 
     def gracefully_stop(self) -> None:

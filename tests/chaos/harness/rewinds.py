@@ -23,6 +23,7 @@ FILES = "appendonlydir"
 MOST_CUT = 100_000
 """Bytes that a file is shorter at most."""
 BATCH = 1000
+FINAL = (b"success", b"failure", b"aborted")
 EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 
 Fields = dict[bytes, bytes]
@@ -40,6 +41,8 @@ class Rewind:
     """Runs that it knew, and knows no more."""
     set_back: frozenset[str]
     """Runs that are again where they were before."""
+    given_back: frozenset[str] = frozenset()
+    """Runs that it knows again, or knows to have ended: a replica may have what a file has just lost."""
 
     @classmethod
     def between(cls, before: Memory, after: Memory) -> Rewind:
@@ -47,7 +50,15 @@ class Rewind:
         gone = before.records.keys() - after.records.keys()
         stayed = before.records.keys() & after.records.keys()
         moved = {run_id for run_id in stayed if before.records[run_id] != after.records[run_id]}
-        return cls(elapsed(), before.accepted - after.accepted, frozenset(gone), frozenset(moved))
+        # that a run was claimed is not in its record
+        moved |= stayed & before.claimed - after.claimed
+        return cls(
+            elapsed(),
+            before.accepted - after.accepted,
+            frozenset(gone),
+            frozenset(moved),
+            frozenset(after.records.keys() - before.records.keys() | moved & after.ended),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,9 @@ class Memory:
 
     accepted: int
     records: Mapping[str, Fields]
+    claimed: frozenset[str]
+    """Runs that are in somebody's hands."""
+    ended: frozenset[str]
 
     @classmethod
     def of(cls, original: RedisServer, queue: str) -> Memory:
@@ -78,7 +92,15 @@ class Memory:
                         record = {b"": client.get(key)} if isinstance(fields, ResponseError) else fields
                         records[key.decode().removeprefix(keys["run"])] = record
                 accepted = client.hget(keys["books"], "accepted")
-        return cls(int(accepted or 0), records)
+                leases = set(client.zrange(keys["leases"], 0, -1))
+        claimed = {run_id for run_id, fields in records.items() if _token(fields) in leases}
+        ended = {run_id for run_id, fields in records.items() if fields.get(b"at", b"success") in FINAL}
+        return cls(int(accepted or 0), records, frozenset(claimed), frozenset(ended))
+
+
+def _token(fields: Fields) -> bytes:
+    """By which a run is claimed, if it is."""
+    return fields.get(b"at", b"") + b"/" + fields.get(b"entry", b"")
 
 
 def shorten(server: RedisServer, by: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -228,15 +229,23 @@ def nothing_is_left(e: Evidence) -> Finding:
 
 
 def a_rewind_is_announced(e: Evidence) -> Finding:
-    told = [entry.elapsed for entry in e.events if entry.what == "broker_rewound"]
+    told = [entry for entry in e.events if entry.what == "broker_rewound"]
+    instants = [rewind.at for rewind in e.rewinds]
+    announced = Counter((bisect(instants, entry.elapsed), entry.pid) for entry in told)
+    times = {number for number, _ in announced}
     against = [
-        f"the total of accepted runs fell by {rewind.accepted} at {rewind.at:.3f}, unannounced"
-        for rewind, following in pairwise([*e.rewinds, None])
-        if rewind and rewind.accepted > 0
-        if not any(rewind.at <= at < (following.at if following else inf) for at in told)
+        f"at {rewind.at:.3f} the broker denied, unannounced, what it had told of {', '.join(sorted(runs))}"
+        for number, (rewind, runs) in enumerate(zip(e.rewinds, e.denied, strict=True), 1)
+        if runs and number not in times
     ]
-    found = f"{len(e.rewinds)} times, announced by {len(told)} processes"
-    return Finding("A broker that forgot what it had accepted is announced", found, against)
+    against += [
+        f"{pid} announced {count} times what was forgotten at {instants[number - 1]:.3f}"
+        for (number, pid), count in announced.items()
+        if number and count > 1
+    ]
+    against += [f"{pid} announced what was not so" for number, pid in announced if not number]
+    found = f"{len(e.rewinds)} times, announced by {len(announced)} processes"
+    return Finding("A broker that forgot what it had accepted is announced, and once", found, against)
 
 
 def processes_stop(e: Evidence) -> Finding:

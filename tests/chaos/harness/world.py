@@ -98,7 +98,7 @@ class World:
     async def run(self, say: Callable[[str], None]) -> Evidence:
         """From the first start to the last stop; what is known then."""
         async with self._manager:
-            queueing = Queueing(self._manager, self._ledgers.producers)
+            queueing = Queueing(self._manager, self._ledgers)
             saboteur = Saboteur(
                 self._actors, self._server, self._proxy, self._manager, queueing, self._replica
             )

@@ -222,17 +222,6 @@ def test_every_danger_is_published_and_no_other() -> None:
     assert 0 < MEMORY.fine < MEMORY.most < 1
 
 
-# -- totals that fell ----------------------------------------------------------------------
-
-
-async def test_totals_that_fell_are_told_once(looking: Looking) -> None:
-    for accepted in (10, 7, 7):
-        see_accepted = looking.inspector.before_asking()
-        see_accepted(accepted)
-    (told,) = looking.heard.of("broker_rewound")
-    assert told.facts == {"before": 10, "after": 7}
-
-
 async def test_an_embedded_broker_that_keeps_nothing_says_so_once_where_it_is_started(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,26 +256,6 @@ async def test_that_nothing_is_kept_is_no_danger_where_it_is_meant_and_the_rest_
         assert consumer.broker_report.durability is Durability.none
     assert {event.reason for event in heard.of("broker_unsafe")} == {"eviction"}
     assert "append-only" not in caplog.text
-
-
-async def test_an_answer_that_was_overtaken_is_no_fall(looking: Looking) -> None:
-    snapshot, claim = looking.inspector.before_asking(), looking.inspector.before_asking()
-    claim(10)
-    snapshot(9)
-    assert looking.heard.of("broker_rewound") == []
-    looking.inspector.before_asking()(9)
-    (told,) = looking.heard.of("broker_rewound")
-    assert told.facts == {"before": 10, "after": 9}
-
-
-async def test_an_answer_that_was_under_way_when_totals_fell_tells_nothing_more(looking: Looking) -> None:
-    looking.inspector.before_asking()(10)
-    first, second, third = (looking.inspector.before_asking() for _ in range(3))
-    first(7)
-    second(7)
-    third(10)
-    looking.inspector.before_asking()(7)
-    assert len(looking.heard.of("broker_rewound")) == 1
 
 
 # -- in a consumer -------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 -- enqueue: runs into the queue, ready or scheduled, each unless its id or its unique key is taken.
 -- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, flush, run
--- ARGV: producer, nonce, again, keep, replays, runs of (id, task, priority, version, deliveries, unique, group, due, message)
--- RETURNS: now, then for each run 1 ready, 2 scheduled, 0 already here or replayed before, or the id of the run that has its unique key.
+-- ARGV: producer, nonce, again, keep, count, replays, runs of (id, task, priority, version, deliveries, unique, group, due, message)
+-- RETURNS: now, how many answers this producer was given, the total of accepted runs (-1: untold), then
+--   for each run 1 ready, 2 scheduled, 0 already here or replayed before, or the id of the run that has its unique key.
 -- TWICE: a run id is accepted once while its record lives; a producer's last answer is kept with its nonce for
 --   `keep` milliseconds, the longest that it may ask again, and told again.
 
@@ -9,7 +10,7 @@ local now = clock()
 local told = A.again == '1' and kept_answer(K.flush .. A.producer, A.nonce)
 if told then return told end
 
-local answer = {now}
+local answer = begin_answer(now, A.count)
 local accepted, replayed, ready = 0, 0, false
 local records = {}
 for i = REST + 1, #ARGV, 9 do records[#records + 1] = K.run .. ARGV[i] end
@@ -56,7 +57,7 @@ for i = REST + 1, #ARGV, 9 do
 end
 
 if accepted > 0 then
-  call('HINCRBY', K.books, 'accepted', accepted)
+  answer[3] = call('HINCRBY', K.books, 'accepted', accepted)
   if replayed > 0 then call('HINCRBY', K.books, 'replayed', replayed) end
 end
 if ready then ring() end

@@ -451,7 +451,7 @@ async def test_a_call_that_is_never_answered_was_sent_once(server: RedisServer) 
             server.pause()
             try:
                 with pytest.raises(BrokerUnavailableError) as failed:
-                    await desk.broker._asking.call("INCR", "{silent}:probe", timeout=0.2)
+                    await desk.broker._calls.asking.call("INCR", "{silent}:probe", timeout=0.2)
             finally:
                 server.resume()
             assert failed.value.sent is True  # type: ignore[attr-defined]
@@ -469,7 +469,7 @@ async def test_a_wait_longer_than_the_librarys_socket_timeout_is_sent_once(
 async def test_who_waits_behind_a_silent_peer_gives_up_in_their_own_time(
     away: Desk, proxy: CuttingProxy
 ) -> None:
-    asking = away.broker._asking
+    asking = away.broker._calls.asking
     await asking.call("PING")
     proxy.freeze()
     first = asyncio.create_task(asking.call("PING", timeout=PATIENCE))
@@ -527,7 +527,7 @@ async def test_a_connection_made_again_does_not_hold_off_the_rescuer(away: Desk,
     seen = [away.broker.connected_for]
     for _ in range(3):
         connections = proxy.connections
-        await away.broker._asking.close()
+        await away.broker._calls.asking.close()
         await away.balanced()
         assert proxy.connections == connections + 1
         seen.append(away.broker.connected_for)
@@ -585,7 +585,7 @@ async def test_when_a_shared_round_trip_is_lost_each_call_is_made_again(
 
 
 async def test_a_call_that_is_cancelled_behind_another_is_never_sent(away: Desk, proxy: CuttingProxy) -> None:
-    asking = away.broker._asking
+    asking = away.broker._calls.asking
     await asking.call("PING")
     proxy.freeze()
     first = asyncio.create_task(asking.call("PING", timeout=PATIENCE))

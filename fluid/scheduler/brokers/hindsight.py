@@ -1,0 +1,76 @@
+"""Has the broker gone back in time? What it answers is held against what it had told this process before.
+
+Its total of accepted runs never falls, and a caller's flushes (of runs, or of outcomes) are counted where the
+last answer to it is kept. A total that fell, or a flush that is not counted any more, was taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fluid.scheduler.moves import Rewound
+
+SHORTER = 1000.0
+"""Milliseconds before its time from which on a count may be forgotten: a server reads its clock twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What the broker told with a flush."""
+
+    of: str
+    """What was flushed: `runs` or `outcomes`."""
+    count: int = 0
+    """How many of this caller it knew, with this one."""
+    now: float = 0.0
+    """The instant, in milliseconds, by its clock."""
+    kept: float = 0.0
+    """Milliseconds for which it knows the count, at the least."""
+
+    def forgets(self, before: Flush) -> bool:
+        """Whether the one before is not counted here, though it is too early to forget it."""
+        return self.now < before.now + before.kept - SHORTER and self.count <= before.count
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the broker has told until now."""
+
+    accepted: int = 0
+    """The most runs that it had ever accepted."""
+    flushes: Mapping[str, Flush] = field(default_factory=dict)
+    """The last of each kind."""
+    rewinds: int = 0
+    """How often it went back; what it told before that is known no more, so that each time is found once."""
+
+
+class Hindsight:
+    """Tells listeners when the broker goes back."""
+
+    def __init__(self, listeners: Sequence[Callable[[Rewound], None]]) -> None:
+        self._listeners = listeners
+        self.known = Known()
+
+    def hear(self, asked: Known, accepted: int, flush: Flush | None = None) -> None:
+        """Take an answer to what was asked when only `asked` was `known`.
+
+        Answers on two connections may overtake each other, so one is held only against what was known before
+        its question; one that was under way when the broker went back says nothing new.
+        """
+        if asked.rewinds != self.known.rewinds:
+            return
+        forgot = ""
+        if accepted < asked.accepted:
+            forgot = "runs"
+        elif flush is not None and flush.of in asked.flushes and flush.forgets(asked.flushes[flush.of]):
+            forgot = flush.of
+        known = Known(rewinds=asked.rewinds + 1) if forgot else self.known
+        if flush is not None:
+            known = replace(known, flushes={**known.flushes, flush.of: flush})
+        if accepted > known.accepted:
+            known = replace(known, accepted=accepted)
+        self.known = known
+        if forgot:
+            for listener in self._listeners:
+                listener(Rewound(forgot, asked.accepted, accepted))

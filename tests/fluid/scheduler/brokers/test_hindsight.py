@@ -1,0 +1,147 @@
+"""A broker that has gone back in time is known by what it told before, and each time is told once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from fluid.scheduler.brokers.channel import LostError
+from fluid.scheduler.brokers.hindsight import SHORTER, Flush, Hindsight
+from fluid.scheduler.moves import Rewound
+from tests.fluid.scheduler.brokers.desk import Desk, submission
+
+NOON = 1_800_000_000_000.0
+KEPT = 600_000.0
+
+
+class Listening(Hindsight):
+    """With what it has told."""
+
+    def __init__(self) -> None:
+        self.told: list[Rewound] = []
+        super().__init__([self.told.append])
+
+    def answer(self, accepted: int, flush: Flush | None = None) -> None:
+        """A question that is answered at once."""
+        self.hear(self.known, accepted, flush)
+
+
+def flush(count: int, *, of: str = "runs", later: float = 0.0) -> Flush:
+    """The answer to a flush, so many milliseconds after noon."""
+    return Flush(of, count, NOON + later, KEPT)
+
+
+# -- the total -----------------------------------------------------------------------------
+
+
+def test_totals_that_fell_are_told_once() -> None:
+    hindsight = Listening()
+    for accepted in (10, 7, 7):
+        hindsight.answer(accepted)
+    assert hindsight.told == [Rewound("runs", 10, 7)]
+
+
+def test_a_server_that_is_empty_is_told_once() -> None:
+    hindsight = Listening()
+    for accepted in (10, 0, 0):
+        hindsight.answer(accepted)
+    assert hindsight.told == [Rewound("runs", 10, 0)]
+
+
+def test_an_answer_that_was_overtaken_is_no_fall() -> None:
+    hindsight = Listening()
+    asked = hindsight.known
+    hindsight.answer(10)
+    hindsight.hear(asked, 9)
+    assert hindsight.told == []
+    hindsight.answer(9)
+    assert hindsight.told == [Rewound("runs", 10, 9)]
+
+
+def test_an_answer_that_was_under_way_when_totals_fell_tells_nothing_more() -> None:
+    hindsight = Listening()
+    hindsight.answer(10)
+    asked = hindsight.known
+    for accepted in (7, 7, 10):
+        hindsight.hear(asked, accepted)
+    hindsight.answer(7)
+    assert hindsight.told == [Rewound("runs", 10, 7)]
+
+
+# -- the flushes ---------------------------------------------------------------------------
+
+
+def test_a_flush_that_is_not_counted_any_more_is_told_though_the_total_has_not_fallen() -> None:
+    hindsight = Listening()
+    for count, accepted in ((1, 10), (2, 12), (2, 40), (3, 41)):
+        hindsight.answer(accepted, flush(count))
+    assert hindsight.told == [Rewound("runs", 12, 40)]
+
+
+def test_flushes_of_outcomes_are_counted_by_themselves() -> None:
+    hindsight = Listening()
+    hindsight.answer(10, flush(5))
+    hindsight.answer(10, flush(1, of="outcomes"))
+    assert hindsight.told == []
+    hindsight.answer(10, flush(1, of="outcomes"))
+    assert hindsight.told == [Rewound("outcomes", 10, 10)]
+
+
+def test_runs_that_are_gone_matter_more_than_outcomes() -> None:
+    hindsight = Listening()
+    hindsight.answer(10, flush(4, of="outcomes"))
+    hindsight.answer(7, flush(3, of="outcomes"))
+    assert hindsight.told == [Rewound("runs", 10, 7)]
+
+
+@pytest.mark.parametrize(("later", "told"), [(KEPT - SHORTER - 1, 1), (KEPT - SHORTER, 0), (KEPT * 9, 0)])
+def test_a_count_that_may_have_been_forgotten_says_nothing(later: float, told: int) -> None:
+    hindsight = Listening()
+    hindsight.answer(10, flush(5))
+    hindsight.answer(12, flush(1, later=later))
+    assert len(hindsight.told) == told
+
+
+def test_whatever_finds_it_first_a_broker_that_went_back_is_told_once() -> None:
+    hindsight = Listening()
+    hindsight.answer(10, flush(5))
+    hindsight.answer(10, flush(5, of="outcomes"))
+    under_way = hindsight.known
+    hindsight.answer(11, flush(3))
+    hindsight.hear(under_way, 11, flush(3, of="outcomes"))
+    hindsight.answer(11, flush(4, of="outcomes"))
+    hindsight.answer(12, flush(4))
+    assert hindsight.told == [Rewound("runs", 10, 11)]
+
+
+def test_each_time_that_it_goes_back_is_told() -> None:
+    hindsight = Listening()
+    for count in (5, 3, 4, 4):
+        hindsight.answer(20, flush(count))
+    assert hindsight.told == [Rewound("runs", 20, 20)] * 2
+
+
+# -- on a server ---------------------------------------------------------------------------
+
+
+async def test_flushes_that_overtake_each_other_are_none(desk: Desk) -> None:
+    told: list[Rewound] = []
+    desk.broker.listeners.rewound.append(told.append)
+    answers = 0
+
+    async def lose_every_third(move: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        nonlocal answers
+        answer = await attempt()
+        answers += 1
+        if answers % 3 == 0:
+            raise LostError("its answer was lost", sent=True)
+        return answer
+
+    desk.broker.listeners.around.append(lose_every_third)
+    for group in "abcde":
+        await asyncio.gather(*(desk.submit(submission(f"{group}{number}")) for number in range(8)))
+    assert answers > 40
+    assert told == []
