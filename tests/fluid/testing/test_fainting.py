@@ -83,12 +83,14 @@ async def test_a_lost_answer_leaves_the_producer_uncertain_and_the_run_queued(br
 async def test_one_lost_answer_doubles_and_loses_nothing(broker_url: str, move: str) -> None:
     async with consuming(broker_url, ship) as (consumer, heard):
         async with losing_answers(consumer, move, count=1) as lost:
-            run = await consumer.queue(ship)
-            await heard.wait_for("success", run)
+            runs = []
+            for _ in range(2):  # the first one may go to a claim that was waiting before
+                runs.append(await consumer.queue(ship))
+                await heard.wait_for("success", runs[-1])
             assert lost == [move]
-        assert heard.names(run).count("start") == 1
+        assert [heard.names(run).count("start") for run in runs] == [1, 1]
         books = (await consumer.broker.snapshot()).books
-        assert (books.accepted, books.success, books.unaccounted) == (1, 1, 0)
+        assert (books.accepted, books.success, books.unaccounted) == (2, 2, 0)
 
 
 async def test_a_move_that_does_not_exist_is_refused() -> None:
