@@ -42,11 +42,13 @@ class Reader:
             "PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)]),
         }
 
-    async def follow(self, page: Path) -> None:
-        """Do what the page tells, from top to bottom."""
+    async def follow(self, page: Path) -> int:
+        """Do what the page tells, from top to bottom; how much of it was done or compared."""
         said: str | None = None
+        followed = 0
         async with AsyncExitStack() as running:
             for step in steps(page):
+                followed += 1
                 match step:
                     case File(name, text):
                         (self._directory / name).write_text(text, encoding="utf-8")
@@ -61,6 +63,7 @@ class Reader:
             for consumer in self._consumers:
                 consumer.terminate()
                 assert await consumer.wait() == 0, consumer.output
+        return followed
 
     async def _call(self, words: tuple[str, ...]) -> str | None:
         """What a command says; None for one that is not run."""
@@ -109,7 +112,7 @@ def reader(tmp_path: Path, valkey_server: RedisServer) -> Iterator[Reader]:
 @every_page
 @pytest.mark.timeout(180)  # the longest one takes half a minute, on a machine that has nothing else to do
 async def test_what_a_page_tells_to_do_says_what_it_shows(page: Path, reader: Reader) -> None:
-    await reader.follow(page)
+    assert await reader.follow(page) == len([*steps(page)])
 
 
 @every_page

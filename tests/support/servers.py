@@ -191,6 +191,11 @@ class PrometheusServer(ServerProcess):
         found = await self._ask("query_exemplars", {"query": promql, "start": "0", "end": "99999999999"})
         return [exemplar["labels"] for series in found for exemplar in series["exemplars"]]
 
+    async def kinds(self) -> dict[str, str]:
+        """What the metrics that it scrapes are, as those who serve them say."""
+        told = await self._ask("metadata", {})
+        return {name: entries[0]["type"] for name, entries in told.items()}
+
     async def wait_until(self, promql: str, holds: Callable[[list[Sample]], bool]) -> list[Sample]:
         """The first answer to a query that holds; Prometheus cannot push, so it is asked again and again."""
         return await poll(lambda: self.query(promql), holds, f"Prometheus on {promql!r}", every=0.1)

@@ -105,3 +105,6 @@ async def test_prometheus_knows_every_metric_of_the_catalogue_by_its_kind(
         name = f"{row.name}_bucket" if row.kind is Kind.histogram else row.name
         # a scrape leaves out what the broker could not be asked for in time
         await prometheus.wait_until(name, bool)
+        family = row.name.removesuffix("_total") if row.kind is Kind.counter else row.name
+        family = family.removesuffix("_info") if row.kind is Kind.info else family
+        assert (await prometheus.kinds())[family] == row.kind, row.name

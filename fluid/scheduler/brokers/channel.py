@@ -171,7 +171,7 @@ class Channel:
         except (RedisError, OSError) as error:
             raise LostError(_words(error), sent=call.sent) from error
         finally:
-            if not call.sent:
+            if call in self._waiting:
                 self._waiting.remove(call)
         if call.answers is None:
             raise LostError("its connection was broken by another call", sent=True)

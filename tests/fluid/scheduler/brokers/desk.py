@@ -93,6 +93,15 @@ class Desk:
         await self.run_out(*claimed)
         return await self.rescue(**how)
 
+    async def leave_to_sweep(self) -> None:
+        """Two deliveries without a lease, and one of them in a list as well."""
+        await self.queue("a", "b")
+        await self.queue("c", delay=LONG)
+        await self.take(2)
+        with self.own.server.client() as client:
+            client.delete(self.keys["leases"])
+            client.zadd(self.keys["scheduled_m"], {b"%015d\0greet\0\0a" % 1: 0})
+
     async def lose_times(self, run_id: str, times: int, consumer: str = "ann") -> None:
         """The only run of the queue, claimed and lost so often."""
         for _ in range(times):

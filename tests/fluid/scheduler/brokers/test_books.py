@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.moves import Claimed, Fate, Kind, Limit, Refusal, Tick
-from fluid.scheduler.snapshot import Depths
+from fluid.scheduler.snapshot import Depths, Snapshot
 from fluid.scheduler.states import TaskPriority
 from tests.fluid.scheduler.brokers.desk import LONG, Desk, submission
 from tests.support.queues import OwnQueue, queue_of_its_own
@@ -294,8 +294,14 @@ class Bookkeeping(RuleBasedStateMachine):
 
 
 def test_the_books_balance_after_any_moves(broker_queue: OwnQueue) -> None:
+    looked: list[Snapshot] = []
+
     class Here(Bookkeeping):
         server = broker_queue.server
+
+        def teardown(self) -> None:
+            looked.append(self.do(self.desk.balanced()))
+            super().teardown()
 
     run_state_machine_as_test(
         Here,
@@ -303,3 +309,5 @@ def test_the_books_balance_after_any_moves(broker_queue: OwnQueue) -> None:
             max_examples=20, stateful_step_count=30, deadline=None, database=None, derandomize=True
         ),
     )
+    assert len(looked) >= 20
+    assert any(one.books.accepted for one in looked)

@@ -240,12 +240,7 @@ async def leaving(desk: Desk) -> Move:
 
 @story
 async def sweeping(desk: Desk) -> Move:
-    await desk.queue("a", "b")
-    await desk.queue("c", delay=LONG)
-    await desk.take(2)
-    with desk.own.server.client() as client:
-        client.delete(desk.keys["leases"])
-        client.zadd(desk.keys["scheduled_m"], {b"%015d\0greet\0\0a" % 1: 0})
+    await desk.leave_to_sweep()
     return lambda desk: desk.broker.sweep(interval=0.0)
 
 

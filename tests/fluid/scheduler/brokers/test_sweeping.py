@@ -10,7 +10,7 @@ from redis import Redis
 
 from fluid.scheduler import Event, TaskManager
 from fluid.scheduler.announcing import Announcer
-from fluid.scheduler.moves import Fate, Kind, Limit, Swept
+from fluid.scheduler.moves import Claimed, Fate, Kind, Limit, Swept
 from fluid.scheduler.states import TaskState
 from fluid.scheduler.upkeep.janitor import Janitor
 from fluid.scheduler.upkeep.rescuer import Rescuer
@@ -164,11 +164,16 @@ def copy_entry(desk: Desk, client: Redis) -> None:
     raw.xadd(desk.keys["stream_bm"], fields)
 
 
-async def test_of_two_entries_of_one_run_one_counts(desk: Desk) -> None:
+async def two_deliveries(desk: Desk) -> list[Claimed]:
+    """Of one run, the one through the second entry first."""
     await desk.queue("a")
     with client_of(desk) as client:
         copy_entry(desk, client)
-    one, other = await desk.take(2)
+    return await desk.take(2)
+
+
+async def test_of_two_entries_of_one_run_one_counts(desk: Desk) -> None:
+    one, other = await two_deliveries(desk)
     assert (one.id, other.id) == ("a", "a")
     assert await desk.settle(one)
     assert not await desk.settle(other, Kind.failure)
@@ -177,20 +182,14 @@ async def test_of_two_entries_of_one_run_one_counts(desk: Desk) -> None:
 
 
 async def test_of_two_entries_of_one_run_that_are_settled_together_one_counts(desk: Desk) -> None:
-    await desk.queue("a")
-    with client_of(desk) as client:
-        copy_entry(desk, client)
-    told = [outcome(run) for run in await desk.take(2)]
+    told = [outcome(run) for run in await two_deliveries(desk)]
     assert (await desk.broker.settle(told)).accepted == [True, False]
     await nothing_is_left(desk)
 
 
 @pytest.mark.parametrize("kind", [Kind.retry, Kind.interrupted, Kind.held, Kind.dead])
 async def test_a_run_that_has_ended_comes_back_through_no_second_entry(desk: Desk, kind: Kind) -> None:
-    await desk.queue("a")
-    with client_of(desk) as client:
-        copy_entry(desk, client)
-    one, other = await desk.take(2)
+    one, other = await two_deliveries(desk)
     assert await desk.settle(one)
     assert not await desk.settle(other, kind, reason="unknown_task")
     assert await desk.state("a") is TaskState.success
@@ -198,10 +197,7 @@ async def test_a_run_that_has_ended_comes_back_through_no_second_entry(desk: Des
 
 
 async def test_a_second_entry_that_is_lost_is_not_delivered_again(desk: Desk) -> None:
-    await desk.queue("a")
-    with client_of(desk) as client:
-        copy_entry(desk, client)
-    copy, first = await desk.take(2)
+    copy, first = await two_deliveries(desk)
     assert (copy.code, first.code) == ("bm", "rm")
     assert await desk.lose(copy) == []
     assert await desk.settle(first)

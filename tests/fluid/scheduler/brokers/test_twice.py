@@ -454,12 +454,7 @@ async def tidying_what_nobody_can_take(desk: Desk, tried: RedisBroker) -> Any:
 @story(scripts.SWEEP)
 async def sweeping(desk: Desk, tried: RedisBroker) -> Any:
     """Whoever finds it tells it; that the leases are there is compared."""
-    await desk.queue("a", "b")
-    await desk.queue("c", delay=LONG)
-    await desk.take(2)
-    with desk.own.server.client() as client:
-        client.delete(desk.keys["leases"])
-        client.zadd(desk.keys["scheduled_m"], {b"%015d\0greet\0\0a" % 1: 0})
+    await desk.leave_to_sweep()
     await tried.sweep(interval=0.0)
 
 
