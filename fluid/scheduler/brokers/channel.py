@@ -167,6 +167,9 @@ class Channel:
             # by a number for `timeout` the library would tell an expiry and a nil answer alike
             async with asyncio.timeout(timeout), self._turn:
                 if not call.sent:
+                    if self._gathering:
+                        await asyncio.sleep(0)
+                    # nothing may come between these two: the library makes a closed connection anew, unseen
                     await self._converse(await self._connected())
         except (RedisError, OSError) as error:
             raise LostError(_words(error), sent=call.sent) from error
@@ -182,8 +185,6 @@ class Channel:
 
     async def _converse(self, connection: AbstractConnection) -> None:
         """Send all that waits, in one piece, and read the answers."""
-        if self._gathering:
-            await asyncio.sleep(0)
         calls, self._waiting = self._waiting, []
         for call in calls:
             call.sent = True

@@ -612,6 +612,25 @@ async def test_what_the_server_refuses_is_an_error_and_no_outage(away: Desk) -> 
     assert witness.calls == [("snapshot", "refused")]
 
 
+async def test_a_channel_that_is_closed_while_it_gathers_leaves_no_connection_behind(broker_url: str) -> None:
+    connecting = Connecting(Address.parse(broker_url), start=False)
+    made: list[AbstractConnection] = []
+
+    async def connect() -> AbstractConnection:
+        made.append(await connecting.connect())
+        return made[-1]
+
+    channel = Channel(connect, lambda: None, gathering=True)
+    assert await channel.call("PING") == b"PONG"
+    calling = asyncio.create_task(channel.call("PING"))
+    await asyncio.sleep(0)  # it gathers now
+    await channel.close()
+    assert await calling == b"PONG"
+    assert [one.is_connected for one in made] == [False, True]
+    await channel.close()
+    await connecting.close()
+
+
 async def test_a_channel_that_is_closed_while_it_connects_leaves_no_connection_behind(
     broker_url: str,
 ) -> None:
