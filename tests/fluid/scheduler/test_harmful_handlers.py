@@ -1,4 +1,7 @@
-"""Whatever a handler does, no run fails, repeats or is lost, and those beside it are as quick as before."""
+"""Whatever a handler does, no run beside it waits for it, fails, repeats or is lost.
+
+How quick they are is measured by `make hostile`.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from statistics import median
 
 import pytest
 
-from fluid.clock import elapsed
 from fluid.scheduler import Event, TaskConsumer, TaskRun, TaskState, task
 from fluid.testing import Recorder
 from tests.fluid.scheduler.consuming import consuming
 
 RUNS = 60
-ROUNDS = 3
-MUCH_SLOWER = 3.0
-"""Medians of one process, taken turn by turn, differ by less on the busiest machine."""
 
 Handler = Callable[[Event], Awaitable[None]]
 
@@ -60,36 +58,20 @@ async def nothing_went_wrong(consumer: TaskConsumer, heard: Recorder, count: int
     assert (await consumer.broker.snapshot()).books.unaccounted == 0
 
 
-async def latencies(consumer: TaskConsumer) -> list[float]:
-    found = []
-    for _ in range(RUNS):
-        began = elapsed()
-        run = await consumer.queue_and_wait(idle, timeout=20)
-        assert run.state is TaskState.success
-        found.append(elapsed() - began)
-    return found
-
-
 @pytest.mark.parametrize("kind", ["hanging", "raising", "raising_in_line", "flooding"])
-async def test_the_runs_beside_a_harmful_handler_are_as_quick_as_before(broker_url: str, kind: str) -> None:
+async def test_no_run_waits_for_a_harmful_handler(broker_url: str, kind: str) -> None:
     async with consuming(broker_url, idle, stopping_grace_period=0.2) as (consumer, heard):
-        quiet: list[float] = []
-        beside: list[float] = []
-        for _ in range(ROUNDS):
-            quiet += await latencies(consumer)
-            if kind == "raising_in_line":
-                consumer.dispatcher.register_handler("*.harmful", raising_in_line)
-            elif kind == "flooding":
-                consumer.register_async_handler("queue_resumed.flooded", hanging)
-                consumer.register_async_handler("end.harmful", flooding(consumer))
-            else:
-                consumer.register_async_handler("*.harmful", {"hanging": hanging, "raising": raising}[kind])
-            beside += await latencies(consumer)
-            for registered in ("*.harmful", "end.harmful", "queue_resumed.flooded"):
-                consumer.dispatcher.unregister_handler(registered)
-                consumer.unregister_async_handler(registered)
-        await nothing_went_wrong(consumer, heard, 2 * ROUNDS * RUNS)
-    assert median(beside) < MUCH_SLOWER * median(quiet)
+        if kind == "raising_in_line":
+            consumer.dispatcher.register_handler("*.harmful", raising_in_line)
+        elif kind == "flooding":
+            consumer.register_async_handler("queue_resumed.flooded", hanging)
+            consumer.register_async_handler("end.harmful", flooding(consumer))
+        else:
+            consumer.register_async_handler("*.harmful", {"hanging": hanging, "raising": raising}[kind])
+        for _ in range(RUNS):
+            run = await consumer.queue_and_wait(idle, timeout=20)
+            assert run.state is TaskState.success
+        await nothing_went_wrong(consumer, heard, RUNS)
 
 
 async def test_a_handler_that_blocks_the_loop_for_longer_than_a_lease_loses_no_run(broker_url: str) -> None:

@@ -1,56 +1,43 @@
-"""How soon a queued run starts in an idle consumer, against what waking somebody by Redis takes at least.
-
-The figures themselves are printed by `make latency`; here two ways are compared that meet the same machine.
-"""
+"""What stands between the call that queues a run and its body; `make latency` prints how long it takes."""
 
 from __future__ import annotations
 
-import asyncio
-from statistics import median
-from urllib.parse import urlsplit
+from collections import Counter
 
-from redis.asyncio import Redis
-
-from fluid.clock import elapsed
 from fluid.scheduler import TaskRun, task
-from tests.fluid.scheduler.consuming import consuming
+from tests.fluid.scheduler.consuming import consuming, managing
+from tests.support.proxy import CuttingProxy
+from tests.support.queues import OwnQueue
+from tests.support.waiting import poll
 
-ROUNDS = 40
-MOST = 10
-"""Times as long as a bare wake-up; four in fact. Whoever polls, or waits for a timer, takes more."""
+ROUNDS = 20
+LONG = 600.0
+"""Seconds of a lease, so that nothing is said of it meanwhile."""
 
 
-async def test_a_run_starts_by_a_wake_up_and_not_when_somebody_looks(broker_url: str) -> None:
-    loop = asyncio.get_running_loop()
-    started: asyncio.Future[float] = loop.create_future()
+async def test_an_idle_consumer_starts_a_run_without_sending_anything(
+    broker_queue: OwnQueue, broker_url: str, proxied_url: str, proxy: CuttingProxy
+) -> None:
+    sent: list[Counter[str]] = []
 
     @task
     async def note(ctx: TaskRun) -> None:
-        started.set_result(elapsed())
+        sent.append(proxy.commands - before)
 
-    async def woken(sleeper: Redis, caller: Redis) -> float:
-        """Seconds from the call to the answer of somebody who waits at a list."""
-        waiting = asyncio.ensure_future(sleeper.blpop(["wake-up"], timeout=10))
-        while (await caller.info("clients"))["blocked_clients"] < 2:  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0)
-        called = elapsed()
-        await caller.rpush("wake-up", "now")
-        await waiting
-        return elapsed() - called
+    async def waiting() -> int:
+        with broker_queue.server.client() as client:
+            return int(client.info("clients")["blocked_clients"])
 
-    ours, bare = [], []
-    server = urlsplit(broker_url)
-    host, port = server.hostname or "", server.port or 0
     async with (
-        consuming(broker_url, note) as (consumer, heard),
-        Redis(host=host, port=port) as sleeper,
-        Redis(host=host, port=port) as caller,
+        consuming(proxied_url, note, lease_seconds=LONG) as (_, heard),
+        managing(broker_url, note) as (manager, _),
     ):
         for round_ in range(1, ROUNDS + 1):
-            bare.append(await woken(sleeper, caller))
-            started = loop.create_future()
-            called = elapsed()
-            await consumer.queue(note)
-            ours.append(await started - called)
+            # the claim has been sent already, behind a wait at the bell
+            await poll(waiting, lambda found: found == 1, "the consumer to wait at the bell")
+            before = proxy.commands.copy()
+            await manager.queue(note)
             await heard.wait_for("end", count=round_)
-    assert median(ours) < MOST * median(bare)
+    first, *others = sent  # the first claim teaches the server its script
+    assert first <= Counter(EVAL=1)
+    assert others == [{}] * (ROUNDS - 1)
