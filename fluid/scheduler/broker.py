@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from fluid.scheduler.meanwhile import Work, nothing
 from fluid.scheduler.moves import (
     Acceptance,
     BrokerReport,
@@ -194,6 +195,7 @@ class TaskBroker(ABC):
         suspects: int,
         cursor: str,
         held: Sequence[str],
+        meanwhile: Work = nothing,
     ) -> Claim:
         """Wait at the bell for up to `wait` seconds (0: not at all), then claim up to `slots` runs."""
 
@@ -206,7 +208,7 @@ class TaskBroker(ABC):
         """From now on this consumer's claims answer nothing, and its wait at the bell ends."""
 
     @abstractmethod
-    async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
+    async def settle(self, outcomes: Sequence[Settlement], *, meanwhile: Work = nothing) -> Settled:
         """Tell outcomes, all in one move; retried until the broker has answered."""
 
     @abstractmethod

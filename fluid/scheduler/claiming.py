@@ -17,7 +17,7 @@ from fluid.scheduler.moves import Claim, Limit
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.run import RunDoor
 from fluid.scheduler.settling import Settling
-from fluid.scheduler.slots import Slots
+from fluid.scheduler.slots import Attempt, Slots
 from fluid.workers import Worker
 
 LONGEST_WAIT = 5.0
@@ -48,7 +48,7 @@ class Claiming(Worker):
         self._broker = broker
         self._slots = slots
         self._most = -(-slots.count // 2)
-        """Runs in one claim. By halves, the broker finds the next ones while bodies run here."""
+        """Runs in one claim: by halves, so that bodies run here while the broker finds the next ones."""
         self._settling = settling
         self._keeper = keeper
         self._execution = execution
@@ -57,6 +57,7 @@ class Claiming(Worker):
         self._consumer = consumer
         self._lease = lease
         self._announce = announce
+        self._taken: list[Attempt] = []
         self._held: tuple[str, ...] = ()
         self._cursor = ""
         self._in_vain: set[str] = set()
@@ -106,15 +107,25 @@ class Claiming(Worker):
         self.active = True
         self._announce("consumer_started", facts={"consumer": self._consumer()})
         wait = 0.0
-        while not self.is_stopping():
-            if self._limits_unsaid:
-                await self._set_limits()
-            if self._settling.backlog >= self._slots.count:
-                await self._settling.wait_for_room()
-            elif not self._slots.free:
-                await self._slots.wait_for_change()
-            else:
-                wait = self._take_up(await self._claim(wait))
+        try:
+            while not self.is_stopping():
+                if wait or self._must_pause:
+                    self._begin_taken()  # else the next question leaves first, and bodies run meanwhile
+                if self._limits_unsaid:
+                    await self._set_limits()
+                elif self._settling.backlog >= self._slots.count:
+                    await self._settling.wait_for_room()
+                elif not self._slots.free:
+                    await self._slots.wait_for_change()
+                else:
+                    wait = self._take_up(await self._claim(wait))
+        finally:
+            self._begin_taken()
+
+    @property
+    def _must_pause(self) -> bool:
+        """Nothing can be claimed right now."""
+        return self._limits_unsaid or not self._slots.free or self._settling.backlog >= self._slots.count
 
     async def _set_limits(self) -> None:
         self._limits_unsaid = False
@@ -143,17 +154,16 @@ class Claiming(Worker):
             suspects=int(self._asked_for_suspect),
             cursor=self._cursor,
             held=self._held,
+            meanwhile=self._begin_taken,
         )
 
     def _take_up(self, claim: Claim) -> float:
-        """Begin what was claimed; the seconds that the next claim may wait."""
+        """Put what was claimed into slots; the seconds that the next claim may wait."""
         now = elapsed()
         for claimed in claim.runs:
             attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)
             self._keeper.keep(attempt)
-            self._execution.begin(attempt)
-            if claimed.cancelled:
-                attempt.cancel("cancelled")
+            self._taken.append(attempt)
         for reason, record in claim.aside:
             self._announce("held", run_of_record(record, self._door), reason=reason)
         asked, self._held = self._held, tuple(name for name in claim.held_tasks if name in self._registry)
@@ -168,6 +178,14 @@ class Claiming(Worker):
         if claim.next_due is not None:
             return min(LONGEST_WAIT, claim.next_due)
         return LONGEST_WAIT
+
+    def _begin_taken(self) -> None:
+        """Begin what was taken up."""
+        taken, self._taken = self._taken, []
+        for attempt in taken:
+            self._execution.begin(attempt)
+            if attempt.claimed.cancelled:
+                attempt.cancel("cancelled")
 
     async def status(self) -> dict[str, Any]:
         return await super().status() | {"active": self.active, "held_tasks": list(self._held)}

@@ -63,6 +63,7 @@ class Settling(Worker):
         self._failure_ttl = failure_ttl
         self._on_settled = on_settled
         self._waiting: list[Finished] = []
+        self._untold: list[tuple[Finished, bool, float]] = []
         self._in_flight = 0
         # made anew by who waits, for one belongs to the event loop in which it is waited for
         self._came = asyncio.Event()
@@ -101,23 +102,34 @@ class Settling(Worker):
             batch, self._waiting = self._waiting, []
             self._in_flight = len(batch)
             try:
-                settled = await self._broker.settle([self._settlement(finished) for finished in batch])
+                settled = await self._broker.settle(
+                    [self._settlement(finished) for finished in batch], meanwhile=self._tell
+                )
             except BaseException:
                 # forced to stop: they are told when this is started again
                 self._waiting[:0] = batch
+                self._tell()
                 raise
             finally:
                 self._in_flight = 0
-            self._went.set()
             for finished, accepted, dead in zip(batch, settled.accepted, settled.dead, strict=True):
                 self._on_settled(finished.attempt)
                 if dead:
                     finished.kind = Kind.dead
-                try:
-                    self._announce(finished, accepted, settled.now)
-                except Exception:
-                    # one run that cannot be told must not keep the others from being settled
-                    logger.exception("run %s was settled, but could not be told", finished.attempt.run.id)
+                self._untold.append((finished, accepted, settled.now))
+            self._went.set()
+            if not self._waiting:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Announce what was settled."""
+        untold, self._untold = self._untold, []
+        for finished, accepted, now in untold:
+            try:
+                self._announce(finished, accepted, now)
+            except Exception:
+                # one run that cannot be told must not keep the others from being settled
+                logger.exception("run %s was settled, but could not be told", finished.attempt.run.id)
 
     def _settlement(self, finished: Finished) -> Settlement:
         claimed, run = finished.attempt.claimed, finished.attempt.run

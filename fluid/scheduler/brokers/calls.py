@@ -13,6 +13,7 @@ from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.records import milliseconds
 from fluid.scheduler.brokers.scripts import Script
+from fluid.scheduler.meanwhile import Work, nothing
 from fluid.scheduler.moves import Rewound
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Calls:
         *,
         deadline: float | None = None,
         once_sent: bool = False,
+        meanwhile: Work = nothing,
     ) -> tuple[float, list[Any]]:
         """When a script was carried out that keeps its last answer, and what it says of each item.
 
@@ -81,7 +83,7 @@ class Calls:
             nonlocal again
             words = script.command(self._keys, (self._caller, nonce, again, keep, answers, *arguments))
             again = 1  # another try must not take what this one has done for another's doing
-            return await channel.script(script, words)
+            return await channel.script(script, words, meanwhile=meanwhile)
 
         now, count, accepted, *items = await self._link.persist(
             script.name, attempt, deadline, once_sent=once_sent

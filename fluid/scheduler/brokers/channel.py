@@ -30,6 +30,7 @@ from redis.exceptions import (
 
 from fluid.errors import BrokerError, BrokerUnavailableError
 from fluid.scheduler.brokers.scripts import Script
+from fluid.scheduler.meanwhile import Work, nothing
 
 Word = bytes | str | int | float
 Connect = Callable[[], Awaitable[AbstractConnection]]
@@ -84,12 +85,18 @@ class Rider(Protocol):
 class _Call:
     """Commands on their way, and what became of them."""
 
-    __slots__ = ("answers", "commands", "sent")
+    __slots__ = ("_meanwhile", "answers", "commands", "sent")
 
-    def __init__(self, commands: Sequence[Sequence[Word]]) -> None:
+    def __init__(self, commands: Sequence[Sequence[Word]], meanwhile: Work) -> None:
         self.commands = commands
         self.sent = False
         self.answers: list[Any] | None = None
+        self._meanwhile = meanwhile
+
+    def let_work(self) -> None:
+        """Have that done which was left for the time until the answer, once."""
+        work, self._meanwhile = self._meanwhile, nothing
+        work()
 
 
 class Channel:
@@ -105,6 +112,8 @@ class Channel:
         self._turn = asyncio.Lock()
         self._gathering = gathering
         self._waiting: list[_Call] = []
+        self._answering = False
+        """Words have left, and their answers are awaited."""
         self._closings = 0
         self.doubtful = False
         """The broker is lost, as another channel or an answer told: the next call makes a new connection."""
@@ -118,11 +127,19 @@ class Channel:
         return await self._ride([words], timeout)
 
     async def script(
-        self, script: Script, words: Sequence[Word], *before: Sequence[Word], timeout: float = ANSWER_SECONDS
+        self,
+        script: Script,
+        words: Sequence[Word],
+        *before: Sequence[Word],
+        timeout: float = ANSWER_SECONDS,
+        meanwhile: Work = nothing,
     ) -> Any:
-        """A script's answer, after commands that go `before` it; `words` are its `command(...)`."""
+        """A script's answer, after commands that go `before` it; `words` are its `command(...)`.
+
+        `meanwhile` is called when they have left, or cannot leave at once: what it does costs nobody time.
+        """
         try:
-            return await self._ride([*before, words], timeout)
+            return await self._ride([*before, words], timeout, meanwhile)
         except NoScriptError:
             return (await self._exchange([("EVAL", script.source, *words[2:])], timeout))[0]
 
@@ -144,24 +161,38 @@ class Channel:
             await self.close()
         self._turn, self._waiting = asyncio.Lock(), []
 
-    async def _ride(self, commands: Sequence[Sequence[Word]], timeout: float) -> Any:
+    async def _ride(
+        self,
+        commands: Sequence[Sequence[Word]],
+        timeout: float,
+        meanwhile: Work = nothing,
+    ) -> Any:
         """The answer to the last command; the rider comes behind it."""
         luggage = self.rider.board() if self.rider else None
         if self.rider is None or luggage is None:
-            return (await self._exchange(commands, timeout))[-1]
+            return (await self._exchange(commands, timeout, meanwhile))[-1]
         answer = None
         try:
-            *answers, answer = await self._exchange([*commands, luggage], timeout, judged=len(commands))
+            *answers, answer = await self._exchange(
+                [*commands, luggage], timeout, meanwhile, judged=len(commands)
+            )
             return answers[-1]
         finally:
             self.rider.leave(answer)
 
     async def _exchange(
-        self, commands: Sequence[Sequence[Word]], timeout: float, *, judged: int | None = None
+        self,
+        commands: Sequence[Sequence[Word]],
+        timeout: float,
+        meanwhile: Work = nothing,
+        *,
+        judged: int | None = None,
     ) -> list[Any]:
         """The answers; an error among the first `judged` (None: any) is raised."""
-        call = _Call(commands)
+        call = _Call(commands, meanwhile)
         self._waiting.append(call)
+        if self._answering or not self.ready:
+            call.let_work()
         try:
             # the wait for those who came before counts: behind a silent peer nobody waits for all of them;
             # by a number for `timeout` the library would tell an expiry and a nil answer alike
@@ -190,12 +221,17 @@ class Channel:
             call.sent = True
         try:
             await connection.send_packed_command(_packed(calls), check_health=False)
+            self._answering = True
+            for call in calls:
+                call.let_work()
             for call in calls:
                 call.answers = [await _read(connection) for _ in call.commands]
         except BaseException:
             # an answer may still be on its way: nothing after it could be told apart
             await self.close()
             raise
+        finally:
+            self._answering = False
 
     def _judge(self, error: Exception) -> None:
         text = str(error)

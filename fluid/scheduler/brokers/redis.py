@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 from fluid.clock import elapsed
 from fluid.scheduler.batches import MAX_RUNS, parts_of
@@ -14,6 +13,7 @@ from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.calls import LOOK_SECONDS, Calls, batches, new_nonce
 from fluid.scheduler.brokers.channel import ANSWER_SECONDS, LostError, Word
+from fluid.scheduler.brokers.claims import Claims
 from fluid.scheduler.brokers.fleet_stream import RedisFleetStream
 from fluid.scheduler.brokers.inspection import Inspection
 from fluid.scheduler.brokers.keys import Keys
@@ -24,7 +24,6 @@ from fluid.scheduler.brokers.notebook import Notebook
 from fluid.scheduler.brokers.records import (
     fired_words,
     milliseconds,
-    read_claim,
     read_consumers,
     read_fired,
     read_replayed,
@@ -39,7 +38,7 @@ from fluid.scheduler.brokers.records import (
     submission_words,
 )
 from fluid.scheduler.brokers.renewer import RedisRenewer
-from fluid.scheduler.codec import MESSAGE_VERSION
+from fluid.scheduler.meanwhile import Work, nothing
 from fluid.scheduler.moves import (
     Acceptance,
     BrokerReport,
@@ -90,11 +89,11 @@ class RedisBroker(TaskBroker):
         self.listeners = BrokerListeners()
         self._link = Link(self._address, self.listeners, start=start)
         self._link.repair = self._repair
-        self._bell = self._link.channel()
         self._working = self._link.channel(gathering=True)
         self._queueing = self._link.channel()
         self.fleet = self._working.rider = self._queueing.rider = RedisFleetStream(self._keys, self._link)
         self._calls = Calls(self._link, self._keys, self.listeners.rewound)
+        self._claims = Claims(self._link, self._keys, self._calls, self._working)
         self.notes = Notebook(self._keys, self._calls)
         self._limits: list[Word] = []
         self._inspection = Inspection(self._calls.command)
@@ -172,31 +171,18 @@ class RedisBroker(TaskBroker):
         suspects: int,
         cursor: str,
         held: Sequence[str],
+        meanwhile: Work = nothing,
     ) -> Claim:
-        asked = (consumer, new_nonce(), min(slots, MAX_RUNS), milliseconds(lease), suspects, MESSAGE_VERSION)
-        bell: list[Sequence[Word]] = (
-            [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
+        return await self._claims.claim(
+            consumer,
+            slots,
+            lease=lease,
+            wait=wait,
+            suspects=suspects,
+            cursor=cursor,
+            held=held,
+            meanwhile=meanwhile,
         )
-
-        async def ask(*before: Sequence[Word], awake: int = 0) -> Any:
-            words = scripts.CLAIM.command(self._keys, (*asked, cursor, awake, *held))
-            longest = ANSWER_SECONDS + (wait if before else 0.0)
-            # at load a claim goes along with outcomes; behind one that waits at the bell these would wait
-            channel = self._bell if before else self._working
-            return await channel.script(scripts.CLAIM, words, *before, timeout=longest)
-
-        async def attempt() -> Any:
-            if bell:
-                await self._bell.identify()
-            # the wait belongs to the first try only: a second one is for the answer that was lost
-            before, bell[:] = list(bell), []
-            # refused, for nothing was heard of us while we waited: that we ask again says that we are alive
-            return await ask(*before) or await ask(awake=1)
-
-        known = self._calls.hindsight.known
-        claim = read_claim(await self._link.persist("claim", attempt))
-        self._calls.hindsight.hear(known, claim.accepted)
-        return claim
 
     async def set_limits(self, limits: Sequence[Limit]) -> None:
         self._limits = []
@@ -206,15 +192,9 @@ class RedisBroker(TaskBroker):
             pass
 
     async def stop_claiming(self, consumer: str) -> None:
-        async def attempt() -> None:
-            words = scripts.STOP_CLAIMING.command(self._keys, (consumer,))
-            await self._calls.asking.script(scripts.STOP_CLAIMING, words)
-            if self._bell.client_id:
-                await self._calls.asking.call("CLIENT", "UNBLOCK", self._bell.client_id)
+        await self._claims.stop(consumer)
 
-        await self._link.call(scripts.STOP_CLAIMING.name, attempt)
-
-    async def settle(self, outcomes: Sequence[Settlement]) -> Settled:
+    async def settle(self, outcomes: Sequence[Settlement], *, meanwhile: Work = nothing) -> Settled:
         answers: list[int] = []
         now = 0.0
         # the sizes in one go, for this is done for every run
@@ -222,7 +202,9 @@ class RedisBroker(TaskBroker):
             words: list[Word] = [FAILURES_KEPT]
             for outcome in outcomes[start:end]:
                 words += settlement_words(outcome)
-            now, told = await self._calls.flush("outcomes", self._working, scripts.SETTLE, words)
+            now, told = await self._calls.flush(
+                "outcomes", self._working, scripts.SETTLE, words, meanwhile=meanwhile
+            )
             answers += told
         return Settled(now, [word != 0 for word in answers], [word == 2 for word in answers])
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluid.scheduler.brokers import redis as room
+from fluid.scheduler.brokers import claims as room
 from fluid.scheduler.moves import Claimed, Kind
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.fluid.scheduler.brokers.desk import (

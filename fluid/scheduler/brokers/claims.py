@@ -1,0 +1,77 @@
+"""How runs are claimed: behind a wait at the bell, or along with outcomes that are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fluid.scheduler.batches import MAX_RUNS
+from fluid.scheduler.brokers import scripts
+from fluid.scheduler.brokers.calls import Calls, new_nonce
+from fluid.scheduler.brokers.channel import ANSWER_SECONDS, Channel, Word
+from fluid.scheduler.brokers.keys import Keys
+from fluid.scheduler.brokers.link import Link
+from fluid.scheduler.brokers.records import milliseconds, read_claim
+from fluid.scheduler.codec import MESSAGE_VERSION
+from fluid.scheduler.meanwhile import Work
+from fluid.scheduler.moves import Claim
+
+
+class Claims:
+    """Makes the claims of one consumer, and ends them."""
+
+    def __init__(self, link: Link, keys: Keys, calls: Calls, working: Channel) -> None:
+        self._link = link
+        self._keys = keys
+        self._calls = calls
+        self._bell = link.channel()
+        self._working = working
+
+    async def claim(
+        self,
+        consumer: str,
+        slots: int,
+        *,
+        lease: float,
+        wait: float,
+        suspects: int,
+        cursor: str,
+        held: Sequence[str],
+        meanwhile: Work,
+    ) -> Claim:
+        """A claim; see `TaskBroker.claim`."""
+        asked = (consumer, new_nonce(), min(slots, MAX_RUNS), milliseconds(lease), suspects, MESSAGE_VERSION)
+        bell: list[Sequence[Word]] = (
+            [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
+        )
+
+        async def ask(*before: Sequence[Word], awake: int = 0) -> Any:
+            words = scripts.CLAIM.command(self._keys, (*asked, cursor, awake, *held))
+            longest = ANSWER_SECONDS + (wait if before else 0.0)
+            # at load a claim goes along with outcomes; behind one that waits at the bell these would wait
+            channel = self._bell if before else self._working
+            return await channel.script(scripts.CLAIM, words, *before, timeout=longest, meanwhile=meanwhile)
+
+        async def attempt() -> Any:
+            if bell:
+                await self._bell.identify()
+            # the wait belongs to the first try only: a second one is for the answer that was lost
+            before, bell[:] = list(bell), []
+            # refused, for nothing was heard of us while we waited: that we ask again says that we are alive
+            return await ask(*before) or await ask(awake=1)
+
+        known = self._calls.hindsight.known
+        claim = read_claim(await self._link.persist(scripts.CLAIM.name, attempt))
+        self._calls.hindsight.hear(known, claim.accepted)
+        return claim
+
+    async def stop(self, consumer: str) -> None:
+        """Have this consumer's claims answer nothing, and end its wait."""
+
+        async def attempt() -> None:
+            words = scripts.STOP_CLAIMING.command(self._keys, (consumer,))
+            await self._calls.asking.script(scripts.STOP_CLAIMING, words)
+            if self._bell.client_id:
+                await self._calls.asking.call("CLIENT", "UNBLOCK", self._bell.client_id)
+
+        await self._link.call(scripts.STOP_CLAIMING.name, attempt)
