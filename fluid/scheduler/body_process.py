@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Generator, Mapping
 from contextlib import ExitStack
-from datetime import datetime
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -44,8 +43,8 @@ class Order(msgspec.Struct):
     """`module:name` of the task."""
     params: msgspec.Raw
     run: dict[str, Any]
-    queued: datetime | None
-    start: datetime | None
+    queued_at: float | None
+    started_at: float | None
     surroundings: list[str]
     """`module:name` of each function that makes a context to call the body in, from the run's headers."""
     levels: dict[str, int]
@@ -157,7 +156,7 @@ def _outcome_of(order: Order) -> Outcome:
 
 def _run_of(order: Order, task: Task) -> TaskRun[Any]:
     about = order.run | {"priority": TaskPriority(order.run["priority"])}
-    run: TaskRun[Any] = TaskRun(**about, params=None, queued=order.queued, start=order.start)
+    run: TaskRun[Any] = TaskRun(**about, params=None, queued_at=order.queued_at, started_at=order.started_at)
     run.params = decode_params(task, order.params)
     run.state = TaskState.running
     run.door = Door(order.call, task)

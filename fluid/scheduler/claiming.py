@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fluid.clock import elapsed
@@ -13,11 +13,11 @@ from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.execution import Execution
 from fluid.scheduler.history import run_of_claim, run_of_record
 from fluid.scheduler.keeper import Keeper
-from fluid.scheduler.moves import Claim, Limit
+from fluid.scheduler.moves import Claim, Claimed, Limit
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.run import RunDoor
 from fluid.scheduler.settling import Settling
-from fluid.scheduler.slots import Attempt, Slots
+from fluid.scheduler.slots import Slots
 from fluid.workers import Worker
 
 LONGEST_WAIT = 5.0
@@ -57,7 +57,10 @@ class Claiming(Worker):
         self._consumer = consumer
         self._lease = lease
         self._announce = announce
-        self._taken: list[Attempt] = []
+        self._in_hand: Sequence[Claimed] = ()
+        """Claimed, and not begun yet."""
+        self._came_at = 0.0, 0.0
+        """When that was, on the monotonic clock and by the broker's."""
         self._held: tuple[str, ...] = ()
         self._cursor = ""
         self._in_vain: set[str] = set()
@@ -110,22 +113,27 @@ class Claiming(Worker):
         try:
             while not self.is_stopping():
                 if wait or self._must_pause:
-                    self._begin_taken()  # else the next question leaves first, and bodies run meanwhile
+                    self._begin_in_hand()  # else the next question leaves first, and bodies run meanwhile
                 if self._limits_unsaid:
                     await self._set_limits()
                 elif self._settling.backlog >= self._slots.count:
                     await self._settling.wait_for_room()
-                elif not self._slots.free:
+                elif not self._free:
                     await self._slots.wait_for_change()
                 else:
                     wait = self._take_up(await self._claim(wait))
         finally:
-            self._begin_taken()
+            self._begin_in_hand()
 
     @property
     def _must_pause(self) -> bool:
         """Nothing can be claimed right now."""
-        return self._limits_unsaid or not self._slots.free or self._settling.backlog >= self._slots.count
+        return self._limits_unsaid or not self._free or self._settling.backlog >= self._slots.count
+
+    @property
+    def _free(self) -> int:
+        """Slots for more than what is in hand."""
+        return self._slots.free - len(self._in_hand)
 
     async def _set_limits(self) -> None:
         self._limits_unsaid = False
@@ -142,28 +150,25 @@ class Claiming(Worker):
     @property
     def _may_take_suspect(self) -> bool:
         """No suspect is here, so that one may come."""
-        return not any(attempt.claimed.suspect for attempt in self._slots.attempts)
+        here = [*self._in_hand, *(attempt.claimed for attempt in self._slots.attempts)]
+        return not any(claimed.suspect for claimed in here)
 
     async def _claim(self, wait: float) -> Claim:
         self._asked_for_suspect = self._may_take_suspect
         return await self._broker.claim(
             self._consumer(),
-            min(self._slots.free, self._most),
+            min(self._free, self._most),
             lease=self._lease,
             wait=wait,
             suspects=int(self._asked_for_suspect),
             cursor=self._cursor,
             held=self._held,
-            meanwhile=self._begin_taken,
+            meanwhile=self._begin_in_hand,
         )
 
     def _take_up(self, claim: Claim) -> float:
-        """Put what was claimed into slots; the seconds that the next claim may wait."""
-        now = elapsed()
-        for claimed in claim.runs:
-            attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), now, claim.now)
-            self._keeper.keep(attempt)
-            self._taken.append(attempt)
+        """Take what was claimed in hand; the seconds that the next claim may wait."""
+        self._in_hand, self._came_at = claim.runs, (elapsed(), claim.now)
         for reason, record in claim.aside:
             self._announce("held", run_of_record(record, self._door), reason=reason)
         asked, self._held = self._held, tuple(name for name in claim.held_tasks if name in self._registry)
@@ -179,12 +184,14 @@ class Claiming(Worker):
             return min(LONGEST_WAIT, claim.next_due)
         return LONGEST_WAIT
 
-    def _begin_taken(self) -> None:
-        """Begin what was taken up."""
-        taken, self._taken = self._taken, []
-        for attempt in taken:
+    def _begin_in_hand(self) -> None:
+        """Put what is in hand into slots, and begin it."""
+        in_hand, self._in_hand = self._in_hand, ()
+        for claimed in in_hand:
+            attempt = self._slots.take(claimed, run_of_claim(claimed, self._door), *self._came_at)
+            self._keeper.keep(attempt)
             self._execution.begin(attempt)
-            if attempt.claimed.cancelled:
+            if claimed.cancelled:
                 attempt.cancel("cancelled")
 
     async def status(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fluid.clock import elapsed, from_milliseconds
+from fluid.clock import elapsed
 from fluid.errors import (
     ResultTimeoutError,
     RunAbortedError,
@@ -169,7 +169,7 @@ class Desk(Host):
         outcome = decode_outcome(record.outcome)
         run.state, run.reason = record.state, record.reason
         run.failures, run.losses = record.failures or outcome.failures, record.losses or outcome.losses
-        run.queued = run.queued or from_milliseconds(record.queued or outcome.queued)
+        run.queued_at = run.queued_at or record.queued or outcome.queued
         add_outcome(run, outcome)
 
     async def result_of(self, run: TaskRun[Any], timeout: float | None) -> Any:

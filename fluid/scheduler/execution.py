@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from fluid.clock import from_milliseconds
 from fluid.errors import InvalidParamsError, UnreadableMessageError
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.being_queued import BeingQueued
@@ -103,8 +102,8 @@ class Execution:
             finished = Finished(attempt, Kind.success, result=result)
         end = self._invoker.clock()
         finished.ran = end - begin
-        finished.started, finished.ended = attempt.by_broker(begin), attempt.by_broker(end)
-        attempt.run.end = from_milliseconds(finished.ended)
+        finished.started = attempt.run.started_at or 0.0
+        finished.ended = attempt.run.ended_at = attempt.by_broker(end)
         return finished
 
     def _read(self, attempt: Attempt) -> Message | Finished:
@@ -141,7 +140,7 @@ class Execution:
 
     def _start(self, attempt: Attempt, at: float) -> None:
         attempt.run.move(TaskState.running)
-        attempt.run.start = from_milliseconds(attempt.by_broker(at))
+        attempt.run.started_at = attempt.by_broker(at)
         waited, dispatched = attempt.claimed.waited, at - attempt.claimed_at
         self._announcer.started(attempt.run, waited, dispatched)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from fluid.clock import from_milliseconds
 from fluid.errors import FluidError
 from fluid.masking import mask
 from fluid.scheduler.codec import Message, Outcome, decode_message, decode_outcome
@@ -26,7 +25,7 @@ def run_of_claim(claimed: Claimed, door: RunDoor | None) -> TaskRun[Any]:
         failures=claimed.failures,
         losses=claimed.losses,
         delivery=claimed.delivery,
-        queued=from_milliseconds(claimed.queued),
+        queued_at=claimed.queued,
         root_run_id=claimed.id,
         door=door,
     )
@@ -51,7 +50,7 @@ def run_of_record(record: RunRecord, door: RunDoor | None) -> TaskRun[Any]:
         failures=record.failures or outcome.failures,
         losses=record.losses or outcome.losses,
         delivery=record.delivery,
-        queued=from_milliseconds(record.queued or outcome.queued),
+        queued_at=record.queued or outcome.queued,
         reason=record.reason,
         from_run_id=outcome.from_run_id,
         root_run_id=outcome.root_run_id or record.id,
@@ -73,9 +72,9 @@ def add_outcome(run: TaskRun[Any], outcome: Outcome) -> None:
     """When it ran and what went wrong."""
     run.error = outcome.error
     if outcome.started:
-        run.start = from_milliseconds(outcome.started)
+        run.started_at = outcome.started
     if outcome.ended and (run.is_done or run.state is TaskState.dead):
-        run.end = from_milliseconds(outcome.ended)
+        run.ended_at = outcome.ended
 
 
 def trace_id_in(traceparent: str) -> str:

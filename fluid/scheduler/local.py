@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fluid.clock import now
+from fluid.clock import timestamp
 from fluid.scheduler.announcing import Announcer
 from fluid.scheduler.failing import failure_of
 from fluid.scheduler.invoking import Invoker
@@ -21,9 +21,9 @@ async def execute_here(task: Task, run: TaskRun[Any], invoker: Invoker, announce
     What the body raises is told by the run; only a cancellation and a KeyboardInterrupt get out.
     """
     run.local = True
-    run.queued = now()
+    run.queued_at = 1000 * timestamp()
     async with invoker.place_for(task):
-        run.start = now()
+        run.started_at = 1000 * timestamp()
         run.move(TaskState.running)
         announcer.started(run, 0.0, 0.0)
         begin = invoker.clock()
@@ -42,7 +42,7 @@ async def execute_here(task: Task, run: TaskRun[Any], invoker: Invoker, announce
                 raise
         finally:
             ran = invoker.clock() - begin
-            run.end = now()
+            run.ended_at = 1000 * timestamp()
             run.move(state)
             announcer.ended(run, ran, ran)
     return run

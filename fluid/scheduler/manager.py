@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from fluid.clock import elapsed, from_milliseconds
+from fluid.clock import elapsed
 from fluid.errors import FluidError, RunDeadError, UniqueRunError
 from fluid.scheduler.batches import MAX_RUNS
 from fluid.scheduler.being_queued import BeingQueued, UntilTold
@@ -280,7 +280,7 @@ class TaskManager(Deciding):
             return
         for run, verdict, later in zip(runs, known.verdicts, known.scheduled, strict=True):
             if verdict is None:
-                run.queued, run.reason = from_milliseconds(known.now), ""
+                run.queued_at, run.reason = known.now, ""
                 run.move(TaskState.scheduled if later else TaskState.queued)
                 self._announcer.announce(str(run.state), run)
             else:

@@ -88,15 +88,15 @@ class Claimed(msgspec.Struct, gc=False):
     entry: str
     id: str
     task: str
-    priority: TaskPriority
-    version: int
     message: bytes
     queued: float
     ready: float
-    failures: int
-    losses: int
-    waited: float
+    waited: float = 0.0
     """Seconds from ready to claimed, never below zero."""
+    priority: TaskPriority = TaskPriority.medium
+    version: int = 1
+    failures: int = 0
+    losses: int = 0
     unique: str = ""
     delivery: int = 1
     cancelled: bool = False

@@ -316,8 +316,8 @@ def _order(call: int, body: str, run: TaskRun[Any], surroundings: Sequence[str])
             body=body,
             params=msgspec.Raw(encode_params(run)),
             run=about,
-            queued=run.queued,
-            start=run.start,
+            queued_at=run.queued_at,
+            started_at=run.started_at,
             surroundings=list(surroundings),
             levels=_levels(),
         )

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol
 import msgspec
 from typing_extensions import TypeVar
 
+from fluid.clock import from_milliseconds
 from fluid.errors import FluidError
 from fluid.scheduler.options import QueueOptions
 from fluid.scheduler.states import TaskPriority, TaskState, check_move
@@ -47,12 +48,12 @@ class RunDoor(Protocol):
         """Keep how far the run has come, for whoever asks."""
 
 
-class TaskRun(msgspec.Struct, Generic[P], eq=False):
-    """One request to execute a task.
+def _instant(milliseconds: float | None) -> datetime | None:
+    return None if milliseconds is None else from_milliseconds(milliseconds)
 
-    `queued`, `start` and `end` are aware instants, `queued` by the broker's clock. In a body,
-    `params` is a dict or an instance of the task's model.
-    """
+
+class TaskRun(msgspec.Struct, Generic[P], eq=False):
+    """One request to execute a task. In a body, `params` is a dict or an instance of the task's model."""
 
     id: str
     name: str
@@ -66,9 +67,12 @@ class TaskRun(msgspec.Struct, Generic[P], eq=False):
     delivery: int = 1
     """Which delivery to a body this is, from 1. Unlike `attempt` it counts interruptions, and it goes on
     counting when a dead run is replayed."""
-    queued: datetime | None = None
-    start: datetime | None = None
-    end: datetime | None = None
+    queued_at: float | None = None
+    """When it was queued, by the broker's clock in milliseconds since the epoch."""
+    started_at: float | None = None
+    """When its body was called, in the same way."""
+    ended_at: float | None = None
+    """When its body had ended, in the same way."""
     reason: str = ""
     """A short stable word for why the run is where it is; empty on success."""
     error: str = ""
@@ -104,6 +108,21 @@ class TaskRun(msgspec.Struct, Generic[P], eq=False):
     def task(self) -> Any:
         """The `Task` of this run, asked of its door."""
         return self._door().task_of(self.name)
+
+    @property
+    def queued(self) -> datetime | None:
+        """When it was queued, aware, by the broker's clock."""
+        return _instant(self.queued_at)
+
+    @property
+    def start(self) -> datetime | None:
+        """When its body was called, aware."""
+        return _instant(self.started_at)
+
+    @property
+    def end(self) -> datetime | None:
+        """When its body had ended, aware."""
+        return _instant(self.ended_at)
 
     @property
     def in_queue(self) -> timedelta | None:
@@ -151,9 +170,9 @@ class TaskRun(msgspec.Struct, Generic[P], eq=False):
             failures=self.failures,
             losses=self.losses,
             delivery=self.delivery,
-            queued=self.queued,
-            start=self.start,
-            end=self.end,
+            queued_at=self.queued_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
             reason=self.reason,
             error=self.error,
             from_run_id=self.from_run_id,

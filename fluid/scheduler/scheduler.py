@@ -122,7 +122,7 @@ class Firing(Upkeep):
                 return
             self._announcer.announce("queue", run)
             if fired.refusal is None:
-                run.queued = from_milliseconds(fired.now)
+                run.queued_at = fired.now
                 run.move(TaskState.queued)
                 self._announcer.announce("queued", run)
             else:

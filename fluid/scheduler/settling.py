@@ -62,7 +62,7 @@ class Settling(Worker):
         self._result_ttl = result_ttl
         self._failure_ttl = failure_ttl
         self._on_settled = on_settled
-        self._waiting: list[Finished] = []
+        self._waiting: list[tuple[Finished, Settlement]] = []
         self._untold: list[tuple[Finished, bool, float]] = []
         self._in_flight = 0
         # made anew by who waits, for one belongs to the event loop in which it is waited for
@@ -76,7 +76,8 @@ class Settling(Worker):
 
     def offer(self, finished: Finished) -> None:
         """Take an outcome; it is told with the next flush."""
-        self._waiting.append(finished)
+        # written down at once: most come while the broker answers, and nobody waits then
+        self._waiting.append((finished, self._settlement(finished)))
         self._came.set()
 
     def gracefully_stop(self) -> None:
@@ -102,9 +103,7 @@ class Settling(Worker):
             batch, self._waiting = self._waiting, []
             self._in_flight = len(batch)
             try:
-                settled = await self._broker.settle(
-                    [self._settlement(finished) for finished in batch], meanwhile=self._tell
-                )
+                settled = await self._broker.settle([told for _, told in batch], meanwhile=self._tell)
             except BaseException:
                 # forced to stop: they are told when this is started again
                 self._waiting[:0] = batch
@@ -112,7 +111,7 @@ class Settling(Worker):
                 raise
             finally:
                 self._in_flight = 0
-            for finished, accepted, dead in zip(batch, settled.accepted, settled.dead, strict=True):
+            for (finished, _), accepted, dead in zip(batch, settled.accepted, settled.dead, strict=True):
                 self._on_settled(finished.attempt)
                 if dead:
                     finished.kind = Kind.dead

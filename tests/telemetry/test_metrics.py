@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fluid.clock import now, timestamp
+from fluid.clock import timestamp
 from fluid.scheduler import EVENTS, Event, Task, TaskConsumer, TaskPriority, TaskRun, TaskScheduler, TaskState
 from telemetry import Telemetry, names
 from telemetry.metrics import ScheduleSeries, TaskSeries
@@ -27,7 +27,7 @@ def telemetry(consumer: TaskConsumer) -> Iterator[Telemetry]:
 
 
 def a_run(name: str = "greet", state: TaskState = TaskState.running, **more: Any) -> TaskRun[Any]:
-    return TaskRun(id="1", name=name, params={}, state=state, start=now(), **more)
+    return TaskRun(id="1", name=name, params={}, state=state, started_at=1000 * timestamp(), **more)
 
 
 def tell(host: TaskConsumer, name: str, run: TaskRun[Any] | None = None, **told: Any) -> None:
@@ -150,7 +150,7 @@ async def test_an_end_tells_state_duration_and_latency(
 
 async def test_a_run_that_never_started_has_no_duration(consumer: TaskConsumer, telemetry: Telemetry) -> None:
     run = a_run(state=TaskState.aborted)
-    run.start = None
+    run.started_at = None
     tell(consumer, "end", run, reason="expired", ran=0.0, latency=1.0)
     seen = await scrape(telemetry)
     assert seen.value(names.RUNS_ENDED, state="aborted") == 1

@@ -86,7 +86,7 @@ class Calls:
             return await channel.script(script, words, meanwhile=meanwhile)
 
         now, count, accepted, *items = await self._link.persist(
-            script.name, attempt, deadline, once_sent=once_sent
+            script.name, attempt, deadline, once_sent=once_sent, meanwhile=meanwhile
         )
         kept = LONGEST_KEPT if deadline is None else LEAST_KEPT
         total = asked.accepted if accepted < 0 else accepted

@@ -61,7 +61,7 @@ class Claims:
             return await ask(*before) or await ask(awake=1)
 
         known = self._calls.hindsight.known
-        claim = read_claim(await self._link.persist(scripts.CLAIM.name, attempt))
+        claim = read_claim(await self._link.persist(scripts.CLAIM.name, attempt, meanwhile=meanwhile))
         self._calls.hindsight.hear(known, claim.accepted)
         return claim
 

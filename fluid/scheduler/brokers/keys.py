@@ -89,6 +89,14 @@ class Keys:
             names.update({f"{family}_{letter}": f"{family}:{letter}" for letter in LETTERS})
         self._named = {name: self.prefix + rest for name, rest in names.items()}
         self._named |= {name: f"{self.prefix}{name}:" for name in _BEGINNINGS}
+        self._groups: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def all_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The keys that a script calls so, in this order."""
+        keys = self._groups.get(names)
+        if keys is None:
+            keys = self._groups[names] = tuple(self[name] for name in names)
+        return keys
 
     def __getitem__(self, name: str) -> str:
         """The key that scripts call `name`; of some, such as `run`, it is the beginning."""

@@ -14,6 +14,7 @@ from fluid.scheduler.broker import BrokerListeners
 from fluid.scheduler.brokers.address import Address
 from fluid.scheduler.brokers.channel import Channel, FullError, LostError, MissingStreamError
 from fluid.scheduler.brokers.connecting import Connecting
+from fluid.scheduler.meanwhile import Work, nothing
 
 T = TypeVar("T")
 
@@ -141,8 +142,9 @@ class Link:
         deadline: float | None = None,
         *,
         once_sent: bool = False,
+        meanwhile: Work = nothing,
     ) -> T:
-        """Try a move until it is answered, or until the deadline has passed.
+        """Try a move until it is answered, or until the deadline has passed; `meanwhile` is for the pauses.
 
         With `once_sent`, only a move that may have been carried out is tried again. The error of the last
         try is raised then; its `sent` is true if any try may have been carried out. A move that finds the
@@ -166,6 +168,7 @@ class Link:
                 if deadline is not None and elapsed() + pause > deadline:
                     why = f"the broker at {self._address.masked} {error.how}: {error}"
                     raise type(error)(why, sent=sent) from error
+                meanwhile()
                 await asyncio.sleep(pause)
 
     async def sever(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,27 +63,39 @@ def read_claim(answer: Sequence[Any]) -> Claim:
     )
 
 
+_ALWAYS = 4
+"""Fields of an entry that are written of every run, and of nearly every one there are no others."""
+_SELDOM: dict[bytes, tuple[str, Callable[[Any], object]]] = {
+    b"priority": ("priority", priority_of),
+    b"version": ("version", int),
+    b"ready": ("ready", float),
+    b"failures": ("failures", int),
+    b"losses": ("losses", int),
+    b"unique": ("unique", bytes.decode),
+    b"delivery": ("delivery", int),
+    b"cancelled": ("cancelled", bool),
+}
+
+
 def _claimed(now: float, code: bytes, entry: bytes, flat: Flat) -> Claimed:
     fields = _pairs(flat)
-    queued = fields[b"queued"]
-    ready = float(fields.get(b"ready", queued))
-    return Claimed(
+    queued = float(fields[b"queued"])
+    claimed = Claimed(
         code=code.decode(),
         entry=entry.decode(),
         id=fields[b"id"].decode(),
         task=fields[b"task"].decode(),
-        priority=priority_of(fields.get(b"priority", b"m")),
-        version=int(fields.get(b"version", 1)),
         message=fields[b"message"],
-        queued=float(queued),
-        ready=ready,
-        failures=int(fields.get(b"failures", 0)),
-        losses=int(fields.get(b"losses", 0)),
-        waited=(now - ready) / 1000 if now > ready else 0.0,
-        unique=fields.get(b"unique", b"").decode(),
-        delivery=int(fields.get(b"delivery", 1)),
-        cancelled=b"cancelled" in fields,
+        queued=queued,
+        ready=queued,
     )
+    if len(fields) > _ALWAYS:
+        for written in fields.keys() & _SELDOM.keys():
+            name, read = _SELDOM[written]
+            setattr(claimed, name, read(fields[written]))
+    if now > claimed.ready:
+        claimed.waited = (now - claimed.ready) / 1000
+    return claimed
 
 
 def read_rescued(answer: Sequence[Any]) -> list[Rescued]:

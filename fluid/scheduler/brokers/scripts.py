@@ -45,17 +45,16 @@ class Script:
     """The arguments of one item of the list; empty when no list follows."""
     flags: str = WHEN_FULL
     """The server's own words for when the script may run; it is asked before the first line of it runs."""
+    key_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The keys, families spelt out."""
     source: str = field(init=False, repr=False, compare=False)
     sha: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        names = tuple(name for key in self.keys for name in _FAMILIES.get(key, (key,)))
+        object.__setattr__(self, "key_names", names)
         object.__setattr__(self, "source", self._source())
         object.__setattr__(self, "sha", hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest())
-
-    @property
-    def key_names(self) -> tuple[str, ...]:
-        """The keys, families spelt out."""
-        return tuple(name for key in self.keys for name in _FAMILIES.get(key, (key,)))
 
     def _source(self) -> str:
         keys = ", ".join(f"{name} = KEYS[{n}]" for n, name in enumerate(self.key_names, 1))
@@ -72,7 +71,7 @@ class Script:
     ) -> tuple[bytes | str | int | float, ...]:
         """The words that call this script by its hash."""
         names = self.key_names
-        return ("EVALSHA", self.sha, len(names), *(keys[name] for name in names), *arguments)
+        return ("EVALSHA", self.sha, len(names), *keys.all_of(names), *arguments)
 
 
 _ENQUEUE_TO = (

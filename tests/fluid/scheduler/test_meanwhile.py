@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from fluid.scheduler import TaskManager, TaskRun, task
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.address import Address
-from fluid.scheduler.brokers.channel import Channel
+from fluid.scheduler.brokers.channel import Channel, LostError
 from fluid.scheduler.brokers.connecting import Connecting
 from fluid.scheduler.brokers.keys import Keys
 from fluid.testing import Recorder
@@ -99,7 +99,7 @@ async def test_at_load_the_next_claim_is_asked_for_before_bodies_begin(
         claim = consumer.broker.claim
 
         async def claiming(*asked: Any, **how: Any) -> Any:
-            unbegun.append(sum(attempt.body is None for attempt in consumer._slots.attempts))
+            unbegun.append(len(consumer._claiming._in_hand))
             return await claim(*asked, **how)
 
         monkeypatch.setattr(consumer.broker, "claim", claiming)
@@ -126,6 +126,12 @@ class Stopping:
         return False
 
 
+async def at_the_bell(queue: OwnQueue) -> None:
+    """Return once the next claim has been sent, behind its wait."""
+    with queue.server.client() as client:
+        await eventually(lambda: client.info("clients")["blocked_clients"] == 1, "the wait at the bell")
+
+
 @asynccontextmanager
 async def at_work(
     broker_queue: OwnQueue, proxied_url: str, proxy: CuttingProxy, script: scripts.Script, times: int
@@ -136,8 +142,7 @@ async def at_work(
         consuming(proxied_url, idle, max_concurrent_tasks=SLOTS) as (consumer, heard),
     ):
         await consumer.queue_and_wait(idle)  # the server has seen the scripts
-        with broker_queue.server.client() as client:
-            await eventually(lambda: client.info("clients")["blocked_clients"] == 1, "the wait at the bell")
+        await at_the_bell(broker_queue)
         stopping = Stopping(proxy, script, times)
         await manager.queue_many(idle, [{}] * RUNS)
         await stopping.reached.wait()
@@ -158,3 +163,23 @@ async def test_what_was_settled_is_told_though_the_next_outcomes_have_no_answer(
 ) -> None:
     async with at_work(broker_queue, proxied_url, proxy, scripts.SETTLE, times=2) as heard:
         await heard.wait_for("end", count=1 + SLOTS // 2)
+
+
+async def test_what_was_claimed_begins_though_the_next_claim_is_not_even_tried(
+    broker_queue: OwnQueue,
+) -> None:
+    fainted = asyncio.Event()
+
+    async def faint(move: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        if move == "claim" and not fainted.is_set():
+            raise LostError("it has fainted", sent=False)
+        return await attempt()
+
+    async with consuming(broker_queue.url, idle, max_concurrent_tasks=SLOTS) as (consumer, heard):
+        await consumer.queue_and_wait(idle)
+        await at_the_bell(broker_queue)
+        consumer.broker.listeners.around.append(faint)
+        await consumer.queue_many(idle, [{}] * RUNS)
+        await heard.wait_for("start", count=1 + SLOTS // 2)
+        fainted.set()
+        await heard.wait_for("end", count=1 + RUNS)

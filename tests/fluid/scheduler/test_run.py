@@ -61,11 +61,11 @@ def test_an_attempt_is_counted_from_failures_and_losses(failures: int, losses: i
 
 
 def test_spans_of_time_are_known_once_both_ends_are() -> None:
-    run = make(queued=NOON)
+    run = make(queued_at=1000 * NOON.timestamp())
     assert (run.in_queue, run.duration, run.total) == (None, None, None)
-    run.start = NOON + timedelta(seconds=2)
+    run.started_at = 1000 * NOON.timestamp() + 2000
     assert (run.in_queue, run.duration, run.total) == (timedelta(seconds=2), None, None)
-    run.end = NOON + timedelta(seconds=5)
+    run.ended_at = 1000 * NOON.timestamp() + 5000
     assert (run.duration, run.total) == (timedelta(seconds=3), timedelta(seconds=5))
 
 
@@ -83,17 +83,19 @@ def test_an_illegal_move_changes_nothing() -> None:
 
 def test_a_snapshot_does_not_follow_the_run() -> None:
     door = Door()
-    run = make(state=TaskState.running, failures=2, queued=NOON, headers={"a": "b"}, door=door)
+    run = make(
+        state=TaskState.running, failures=2, queued_at=1000 * NOON.timestamp(), headers={"a": "b"}, door=door
+    )
     seen = run.snapshot()
     run.move(TaskState.success)
-    run.end = NOON
+    run.ended_at = 1000 * NOON.timestamp()
     assert (seen.state, seen.end) == (TaskState.running, None)
     assert (seen.id, seen.name, seen.attempt, seen.queued) == ("run-7", "greet", 3, NOON)
     assert (seen.params, seen.headers, seen.door) == (run.params, {"a": "b"}, door)
 
 
 def test_a_summary_is_plain_and_tells_no_parameters() -> None:
-    told = make(queued=NOON, headers={"token": "swordfish"}).summary()
+    told = make(queued_at=1000 * NOON.timestamp(), headers={"token": "swordfish"}).summary()
     assert told == {
         "id": "run-7",
         "task": "greet",
