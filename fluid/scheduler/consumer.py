@@ -123,7 +123,6 @@ class TaskConsumer(TaskManager):
         )
         self._settling = Settling(
             broker=self._broker,
-            registry=self._registry,
             announcer=self._announcer,
             consumer=lambda: self._name_in_fleet,
             result_ttl=self._config.result_ttl,

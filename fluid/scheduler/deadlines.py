@@ -37,7 +37,7 @@ class Deadlines:
 
     def begin(self, seconds: float) -> Limit:
         """Limit what the current task does until `end`."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a time limit needs an asyncio task that it can cancel")
         limit = Limit(task, elapsed() + seconds)

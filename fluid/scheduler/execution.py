@@ -78,10 +78,13 @@ class Execution:
     # -- the column ------------------------------------------------------------------------
 
     async def _run(self, attempt: Attempt) -> Finished:
-        message = self._read(attempt)
+        task = attempt.task = self._registry.find(attempt.run.name)
+        newer = attempt.claimed.version > MESSAGE_VERSION
+        if newer or task is None:
+            return Finished(attempt, Kind.held, "newer_message" if newer else "unknown_task")
+        message = self._read(attempt, task)
         if isinstance(message, Finished):
             return message
-        task = self._registry[attempt.run.name]
         if attempt.run.id in self._being_queued:
             await self._being_queued.wait_for(attempt.run.id)
         if task.cpu_bound:
@@ -106,22 +109,18 @@ class Execution:
         finished.ended = attempt.run.ended_at = attempt.by_broker(end)
         return finished
 
-    def _read(self, attempt: Attempt) -> Message | Finished:
+    def _read(self, attempt: Attempt, task: Task) -> Message | Finished:
         """Read message and parameters; an outcome when they allow no attempt."""
-        claimed, run = attempt.claimed, attempt.run
-        if claimed.version > MESSAGE_VERSION:
-            return Finished(attempt, Kind.held, "newer_message")
-        if run.name not in self._registry:
-            return Finished(attempt, Kind.held, "unknown_task")
+        run = attempt.run
         try:
-            message = decode_message(claimed.message)
+            message = decode_message(attempt.claimed.message)
             add_message(run, message)
-            run.params = decode_params(self._registry[run.name], message.params)
+            run.params = decode_params(task, message.params)
         except UnreadableMessageError as error:
             return self._misfit(attempt, Kind.dead, error)
         except InvalidParamsError as error:
             # another release's model may fit; if no consumer alive has one that is untried, it is dead
-            model = fingerprint(self._registry[run.name])
+            model = fingerprint(task)
             return self._misfit(attempt, Kind.held, error, model=model)
         return message
 

@@ -22,6 +22,10 @@ class TaskRegistry(Mapping[str, Task]):
         except KeyError:
             raise UnknownTaskError(name, tuple(self._tasks)) from None
 
+    def find(self, name: str) -> Task | None:
+        """The task of this name, if there is one; `get` in one step, for it is asked for every run."""
+        return self._tasks.get(name)
+
     def __contains__(self, name: object) -> bool:
         return name in self._tasks
 

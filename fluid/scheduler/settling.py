@@ -17,7 +17,6 @@ from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.codec import Outcome, encode_outcome
 from fluid.scheduler.execution import Finished
 from fluid.scheduler.moves import Kind, Settlement
-from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.slots import Attempt
 from fluid.scheduler.states import TaskState
 from fluid.workers import Worker
@@ -47,7 +46,6 @@ class Settling(Worker):
         self,
         *,
         broker: TaskBroker,
-        registry: TaskRegistry,
         announcer: Announcer,
         consumer: Callable[[], str],
         result_ttl: float,
@@ -56,7 +54,6 @@ class Settling(Worker):
     ) -> None:
         super().__init__(name="settling", stage=0)
         self._broker = broker
-        self._registry = registry
         self._announcer = announcer
         self._consumer = consumer
         self._result_ttl = result_ttl
@@ -78,7 +75,8 @@ class Settling(Worker):
         """Take an outcome; it is told with the next flush."""
         # written down at once: most come while the broker answers, and nobody waits then
         self._waiting.append((finished, self._settlement(finished)))
-        self._came.set()
+        if len(self._waiting) == 1:
+            self._came.set()
 
     def gracefully_stop(self) -> None:
         """Flush what there is, then end."""
@@ -167,7 +165,7 @@ class Settling(Worker):
     def _ttl(self, finished: Finished) -> float:
         if finished.kind is Kind.failure:
             return self._failure_ttl
-        task = self._registry.get(finished.attempt.run.name)
+        task = finished.attempt.task
         ttl = self._result_ttl if task is None or task.result_ttl is None else task.result_ttl
         nothing_kept = finished.kind is Kind.success and finished.result == NO_RESULT
         return min(ttl, NOTHING_KEPT_SECONDS) if nothing_kept else ttl

@@ -8,6 +8,7 @@ from typing import Any
 
 from fluid.scheduler.moves import Claimed
 from fluid.scheduler.run import TaskRun
+from fluid.scheduler.task import Task
 
 
 class Attempt:
@@ -22,6 +23,7 @@ class Attempt:
         "ended",
         "run",
         "slot",
+        "task",
     )
 
     def __init__(
@@ -34,6 +36,8 @@ class Attempt:
         """When the claim was answered, on the monotonic clock."""
         self.broker_now = broker_now
         """The same moment by the broker's clock, in milliseconds since the epoch."""
+        self.task: Task | None = None
+        """What it is a run of, once that was found here."""
         self.body: asyncio.Task[Any] | None = None
         self.cancelled_because = ""
         """Why the body was cancelled by us; empty while it was not."""
@@ -105,13 +109,14 @@ class Slots:
 
     async def wait_for_change(self) -> None:
         """Until a place becomes free, or `wake` is called."""
-        self._freed = asyncio.Event()
-        await self._freed.wait()
+        freed = self._freed = asyncio.Event()
+        await freed.wait()
 
     def wake(self) -> None:
         """Let whoever waits for a change look again."""
-        if self._freed is not None:
-            self._freed.set()
+        freed, self._freed = self._freed, None
+        if freed is not None:
+            freed.set()
 
     async def wait_until_empty(self) -> None:
         """Until every body has ended."""
