@@ -112,9 +112,11 @@ class Claiming(Worker):
         wait = 0.0
         try:
             while not self.is_stopping():
-                if wait or self._must_pause:
-                    self._begin_in_hand()  # else the next question leaves first, and bodies run meanwhile
-                if self._limits_unsaid:
+                if self._in_hand and (wait or self._must_pause):
+                    # else the next question leaves first, and bodies run meanwhile
+                    self._begin_in_hand()
+                    await asyncio.sleep(0)
+                elif self._limits_unsaid:
                     await self._set_limits()
                 elif self._settling.backlog >= self._slots.count:
                     await self._settling.wait_for_room()

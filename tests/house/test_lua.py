@@ -90,6 +90,18 @@ def test_a_script_uses_what_it_declares(path: Path) -> None:
     assert set(re.findall(r"\bA\.(\w+)", source)) == set(call.argv)
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_script_carries_what_it_uses_of_the_prelude(path: Path) -> None:
+    shared = re.findall(r"^local (?:function )?(\w+)", PRELUDE.read_text(encoding="utf-8"), re.MULTILINE)
+    source = re.sub(r"--.*", "", declared()[path.stem].source)
+    declared_at: dict[str, int] = {}
+    for found in re.finditer(r"^local (?:function )?(\w+)", source, re.MULTILINE):
+        declared_at.setdefault(found[1], found.start())
+    for name in shared:
+        uses = re.finditer(rf"(?<![.'\w]){name}\b" + ("" if name.isupper() else r"\("), source)
+        assert all(name in declared_at and declared_at[name] < use.end() for use in uses), name
+
+
 def test_every_script_has_its_call() -> None:
     assert FILES
     assert set(declared()) == {path.stem for path in FILES}

@@ -7,6 +7,7 @@ and a test holds the two together. Keys reach a script as `K.<name>`, arguments 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -24,6 +25,21 @@ _FOLDER = files("fluid.scheduler.brokers") / "lua"
 
 def _text(name: str) -> str:
     return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+_STATEMENT = re.compile(r"^local (?:function )?(\w+).*?(?=^(?:local|--)|\Z)", re.MULTILINE | re.DOTALL)
+"""One statement of the prelude, and what it names; no line within one begins as the next one does."""
+
+
+def _what_it_uses(move: str) -> str:
+    """Of the prelude, what this move calls, directly or not: the server makes it anew for every call."""
+    statements = {found[1]: found[0] for found in _STATEMENT.finditer(_text("prelude"))}
+    used, looked_at = "", move
+    for name, statement in reversed(statements.items()):
+        if re.search(rf"\b{name}\b", looked_at):
+            used = statement + used
+            looked_at += statement
+    return used
 
 
 WHEN_FULL = "allow-oom"
@@ -64,7 +80,8 @@ class Script:
             f"#!lua flags={self.flags}\nlocal K = {{{keys}}}\nlocal A = {{{arguments}}}\n"
             f"local REST = {len(self.argv)}\nlocal CODES = {{{codes}}}\n"
         )
-        return head + _text("prelude") + _text(self.name)
+        move = _text(self.name)
+        return head + _what_it_uses(move) + move
 
     def command(
         self, keys: Keys, arguments: Sequence[bytes | str | int | float]
