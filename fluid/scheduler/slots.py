@@ -101,6 +101,7 @@ class Slots:
     def release(self, attempt: Attempt) -> None:
         """Its body has ended."""
         attempt.ended = True
+        attempt.body = None  # its result knows the attempt: no circle is left to the garbage collector
         del self._taken[attempt.slot]
         heapq.heappush(self._free, attempt.slot)
         self.wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from contextvars import ContextVar
 from typing import Any
@@ -25,7 +26,8 @@ from fluid.scheduler import (
 )
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.moves import Claim
-from tests.fluid.scheduler.consuming import Gate, consuming, managing, slot_taken
+from fluid.scheduler.slots import Attempt
+from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, slot_taken
 from tests.support.queues import OwnQueue
 from tests.support.waiting import poll
 
@@ -662,3 +664,23 @@ async def test_a_body_tells_its_progress_and_its_log_lines_say_whose_they_are(
     (line,) = (record for record in caplog.records if record.getMessage() == "half way")
     assert line.levelno == logging.WARNING
     assert (line.__dict__["task"], line.__dict__["run_id"], line.__dict__["attempt"]) == ("steps", run.id, 1)
+
+
+async def test_what_a_run_needed_goes_without_the_garbage_collector(broker_url: str) -> None:
+    @task
+    async def idle(ctx: TaskRun) -> None: ...
+
+    def attempts() -> int:
+        return sum(isinstance(one, Attempt) for one in gc.get_objects())
+
+    async with consuming(broker_url, idle) as (consumer, heard):
+        gc.collect()
+        gc.disable()
+        try:
+            before = attempts()
+            await consumer.queue_many(idle, [{}] * 100)
+            await heard.wait_for("end", count=100)
+            await eventually(lambda: consumer._keeper.kept == 0, "every lease to be let go")
+            assert attempts() - before < 10
+        finally:
+            gc.enable()
