@@ -18,6 +18,7 @@ from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, get_logger_p
 from opentelemetry._logs._internal import ProxyLoggerProvider
 from opentelemetry.sdk import _logs as sdk_logs
 from opentelemetry.sdk import trace as sdk_trace
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from telemetry.names import DROP_CAUSE
@@ -26,6 +27,21 @@ from telemetry.sending import RecordSender, Sender, SpanSender
 logger = logging.getLogger("telemetry")
 
 PROTOCOL = "http/protobuf"
+
+
+class LastingResource(Resource):
+    """What this process is, with a hash that is reckoned once.
+
+    The exporters ask for it with each span and record, and the SDK's own is that of a JSON document.
+    """
+
+    def __init__(self) -> None:
+        found = Resource.create()
+        super().__init__(found.attributes, found.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class Providers:
@@ -50,7 +66,7 @@ class Providers:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         self._spans = self._sender(OTLPSpanExporter(), "BSP", "spans")
-        provider = sdk_trace.TracerProvider(shutdown_on_exit=False)
+        provider = sdk_trace.TracerProvider(resource=LastingResource(), shutdown_on_exit=False)
         provider.add_span_processor(SpanSender(self._spans))
         trace.set_tracer_provider(provider)
         return provider
@@ -79,7 +95,7 @@ class Providers:
         from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
         self._records = self._sender(OTLPLogExporter(), "BLRP", "log records")
-        provider = sdk_logs.LoggerProvider(shutdown_on_exit=False)
+        provider = sdk_logs.LoggerProvider(resource=LastingResource(), shutdown_on_exit=False)
         provider.add_log_record_processor(RecordSender(self._records))
         return provider
 

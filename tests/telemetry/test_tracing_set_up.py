@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -138,6 +139,26 @@ def test_two_hosts_of_a_process_send_through_one_provider(
     first = trace.get_tracer_provider()
     attached(new_consumer())
     assert trace.get_tracer_provider() is first
+
+
+def test_what_the_process_is_is_reckoned_once_and_not_with_every_span(
+    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", ENDPOINT)
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop,place=here")
+    attached(consumer)
+    made = trace.get_tracer_provider()
+    assert isinstance(made, TracerProvider)
+    resource = made.resource
+    assert resource == Resource.create()
+    assert hash(resource) == hash(Resource.create())
+    assert resource.attributes["place"] == "here"
+
+    def reckoned(_: Resource) -> int:
+        raise AssertionError("the exporter asks for it with every span")
+
+    monkeypatch.setattr(Resource, "__hash__", reckoned)
+    assert {resource: "found"}[resource] == "found"
 
 
 def test_detaching_leaves_nothing_behind(consumer: TaskConsumer) -> None:
