@@ -26,6 +26,8 @@ HANDLER = "current"
 MOST_UNTOLD = 1000
 """Attempts that have ended and whose end was not told, on top of four for each slot."""
 
+_NO_TRACE = ("", "")
+
 
 class Tracing(Protocol):
     """Who makes the spans of attempts."""
@@ -72,6 +74,8 @@ class CurrentRun(msgspec.Struct, eq=False):
     @property
     def trace_ids(self) -> tuple[str, str]:
         """Those of the trace and the span, empty when there is none."""
+        if self.span is trace.INVALID_SPAN:
+            return _NO_TRACE
         if self._trace_ids is None:
             ids = _ids_of_span(self.span)
             self._trace_ids = ids.get("trace_id", ""), ids.get("span_id", "")

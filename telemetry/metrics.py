@@ -252,7 +252,7 @@ class Metrics:
             return
         series = self._tasks.get(run.name) or self._of_newcomer(run.name)
         self._active.discard(run)
-        trace = self._trace(run)
+        trace = self._trace_of(run) if self._trace_of is not None else None
         if run.state == "success":
             series.successes += 1
             series.succeeded_at = timestamp()

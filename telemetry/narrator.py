@@ -125,13 +125,12 @@ class Narrator:
         return ends | others | {"consumer_started": self._consumer_started}
 
     def _tell_start(self, current: CurrentRun) -> None:
-        if not self._logger.isEnabledFor(_START.level):
-            return
-        if current.waited is not None:
-            current.waited = _in_microseconds(current.waited)
-        name = current.run.name
-        known = self._starts.get(name) or self._known_of(self._starts, "start", name)
-        self._post(_START, _line_of(current, known), current.span)
+        if self._logger.isEnabledFor(_START.level):
+            if current.waited is not None:
+                current.waited = _in_microseconds(current.waited)
+            name = current.run.name
+            known = self._starts.get(name) or self._known_of(self._starts, "start", name)
+            self._post(_START, current, known)
 
     def _tell_end(self, event: Event) -> None:
         run = event.run
@@ -139,7 +138,9 @@ class Narrator:
             return
         current = self._runs.take(run)
         if event.name == "end" and run.state == "success" and current is not None:
-            self._tell_success(current, event)
+            if self._logger.isEnabledFor(_SUCCESS.level):
+                known = self._successes.get(run.name) or self._known_of(self._successes, "success", run.name)
+                self._post(_SUCCESS, current, known, event.ran, event.latency)
             return
         outcome = str(run.state) if event.name == "end" else event.name
         telling = LEVELS[outcome]
@@ -160,18 +161,6 @@ class Narrator:
         if run.local:
             line["local"] = True
         self._write(telling, line, span)
-
-    def _tell_success(self, current: CurrentRun, event: Event) -> None:
-        if not self._logger.isEnabledFor(_SUCCESS.level):
-            return
-        name = current.run.name
-        known = self._successes.get(name) or self._known_of(self._successes, "success", name)
-        line = _line_of(current, known)
-        if event.ran is not None:
-            line.ran = _in_microseconds(event.ran)
-        if event.latency is not None:
-            line.latency = _in_microseconds(event.latency)
-        self._post(_SUCCESS, line, current.span)
 
     def _known_of(self, known: dict[str, Known], outcome: str, task: str) -> Known:
         """What is known beforehand of such a line of a task."""
@@ -243,10 +232,33 @@ class Narrator:
             return
         self._write_by_stdlib(telling, line)
 
-    def _post(self, telling: Telling, line: RunLine, span: trace.Span) -> None:
+    def _post(
+        self,
+        telling: Telling,
+        current: CurrentRun,
+        known: Known,
+        ran: float | None = None,
+        latency: float | None = None,
+    ) -> None:
+        """Write a line that every run has."""
+        run = current.run
+        trace_id, span_id = current.trace_ids
+        line = RunLine(
+            now(),
+            known.level,
+            run.id,
+            run.attempt,
+            known.consumer,
+            trace_id,
+            span_id,
+            current.waited,
+            None if ran is None else _in_microseconds(ran),
+            None if latency is None else _in_microseconds(latency),
+            run.local,
+        )
         output = output_of_logs()
         if output is not None:
-            output.post(telling.level, line, span)
+            output.post(telling.level, line, current.span)
         else:
             self._write_by_stdlib(telling, line.as_data())
 
@@ -254,13 +266,6 @@ class Narrator:
         about = line.get("run_id") or line["consumer"]
         fields = {name: value for name, value in line.items() if name not in HEAD}
         self._logger.log(telling.level, "%s: %s", telling.words, about, extra=fields)
-
-
-def _line_of(current: CurrentRun, known: Known) -> RunLine:
-    run, ids, waited = current.run, current.trace_ids, current.waited
-    return RunLine(
-        now(), known.level, run.id, run.attempt, known.consumer, *ids, waited, None, None, run.local
-    )
 
 
 def _in_microseconds(seconds: float) -> float:

@@ -110,7 +110,7 @@ def _has_its_own(interceptor: Interceptor, method: str) -> bool:
     return getattr(type(interceptor), method, None) is not getattr(Interceptor, method)
 
 
-class _Around(msgspec.Struct, eq=False):
+class _Around(msgspec.Struct, eq=False, gc=False):
     """The contexts of all interceptors, the first outermost; nothing that they raise or answer gets out.
 
     It is made for every run, so it is no stack of contexts.
