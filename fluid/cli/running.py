@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import sys
@@ -15,11 +14,9 @@ from fluid.cli.faults import CallError
 from fluid.cli.showing import remark, show_facts, show_line
 from fluid.cli.signals import stopping_on_signals
 from fluid.cli.target import Named, find_consumer
+from fluid.collector import spare_the_collector
 from fluid.plugins import Plugin, find_plugins
 from fluid.scheduler import TaskConsumer, TaskScheduler
-
-YOUNG_OBJECTS = 10_000
-"""So many objects are made, beyond those that have gone, before the garbage collector looks at them."""
 
 LOG_LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -41,17 +38,6 @@ def run(
         logging.basicConfig(format=LOG_LINE, level=logging.INFO)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(consumer, attached))
-
-
-def spare_the_collector() -> None:
-    """Have garbage looked for less often, for a process that serves and does nothing else.
-
-    What a run needs goes when the run does, without the collector; and what was there before the first run
-    stays. With the interpreter's own thresholds, looking at both took up to a sixth of a consumer's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _attach(

@@ -10,6 +10,7 @@ FLOORS = (
     "fluid",
     "fluid.errors",
     "fluid.clock",
+    "fluid.collector",
     "fluid.masking",
     "fluid.tracebacks",
     "fluid.settings",

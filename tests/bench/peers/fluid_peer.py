@@ -8,7 +8,7 @@ import importlib
 import os
 from collections.abc import AsyncIterator
 
-from fluid.cli.running import spare_the_collector
+from fluid.collector import spare_the_collector
 from fluid.scheduler import TaskConsumer, TaskManager, TaskRun, task
 from telemetry import Telemetry, logs
 from telemetry.settings import TelemetrySettings
