@@ -113,6 +113,20 @@ GIVEN_BACK = replace(SET_BACK, at=4.0, given_back=SET_BACK.set_back)
 SAID = entry("", "broker_rewound", 3.0)
 SAID_BY_ANOTHER = entry("", "broker_rewound", 3.0, pid=8)
 
+
+def back_twice(asked_by: int) -> Evidence:
+    """The end of `a` was told to process 7, the broker went back twice, and somebody asked in between."""
+    return replace(
+        GOOD,
+        rewinds=[SET_BACK, replace(SET_BACK, at=4.0)],
+        events=[
+            *GOOD.events,
+            entry("tick@1000", "end", 3.0, pid=asked_by),
+            entry("", "broker_rewound", 5.0),
+        ],
+    )
+
+
 BROKEN: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
     (verdict.nothing_is_lost, replace(GOOD, records={})),
     (verdict.nothing_is_lost, replace(GOOD, asked=replace(GOOD.asked, runs=2))),
@@ -156,6 +170,7 @@ BROKEN: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
         verdict.a_rewind_is_announced,
         replace(GOOD, rewinds=[SET_BACK, GIVEN_BACK], events=[*GOOD.events, entry("a", "stale", 3.0)]),
     ),
+    (verdict.a_rewind_is_announced, back_twice(asked_by=7)),
     (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT], events=[SAID, SAID])),
     (verdict.a_rewind_is_announced, replace(GOOD, events=[SAID])),
     (verdict.nothing_is_lost, replace(GOOD, rewinds=[FORGOT], records={})),
@@ -182,6 +197,7 @@ ALLOWED: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
             events=[*GOOD.events, entry("", "broker_rewound", 5.0)],
         ),
     ),
+    (verdict.a_rewind_is_announced, back_twice(asked_by=8)),
     (verdict.limits_hold, crowd("limited", 3)),
     (verdict.unique_runs_are_alone, crowd("unique/k1", 1)),
     (verdict.processes_stop, replace(GOOD, lives=[Life("consumer-1", 7, killed=True, returncode=-9)])),

@@ -106,21 +106,24 @@ class Evidence:
     def denied(self) -> Sequence[frozenset[str]]:
         """The runs that somebody was told to be accepted or ended before the broker went back, each time.
 
-        When it went back once more before it told anybody anything, the next time counts for both, and what
-        that gave back was never denied.
+        When it went back once more before anybody who had been told was answered, the next time counts for
+        both, and what that gave back was never denied.
         """
         answers = [entry for entry in self.producers if entry.what == "accepted"] + list(self.events)
         found: list[frozenset[str]] = []
         unseen = frozenset[str]()
+        witnesses: set[int] = set()
         since = -inf
         for rewind, until in zip(self.rewinds, [*(one.at for one in self.rewinds), inf][1:], strict=True):
             told = [entry for entry in answers if since < entry.elapsed < rewind.at]
             gone = self.ids(told, "accepted") & rewind.taken_back
             gone |= self.ids(told, "end") & (rewind.taken_back | rewind.set_back)
+            witnesses |= {entry.pid for entry in told if entry.run_id in gone}
             gone |= unseen - rewind.given_back
-            seen = until == inf or any(rewind.at < entry.elapsed < until for entry in answers)
+            asked = {entry.pid for entry in answers if rewind.at < entry.elapsed < until}
+            seen = until == inf or not witnesses.isdisjoint(asked)
             found.append(gone if seen else frozenset())
-            unseen = frozenset() if seen else gone
+            unseen, witnesses = (frozenset(), set()) if seen else (gone, witnesses)
             since = rewind.at
         return found
 
