@@ -49,23 +49,23 @@ class _Notes:
             self._page = mmap.mmap(file.fileno(), NOTE.size)
         path.rename(path.with_suffix(".notes"))  # whole, when it is found
         self._count = 0
-        self._one_at_a_time = threading.Lock()
 
     def take(self) -> None:
-        with self._one_at_a_time:
-            self._count += 1
-            NOTE.pack_into(self._page, 0, self._count, time.monotonic())
+        self._count += 1
+        NOTE.pack_into(self._page, 0, self._count, time.monotonic())
 
 
 _notes: _Notes | None = None
+_one_at_a_time = threading.Lock()
 
 
 def begun() -> None:
-    """The first line of the body that does nothing else."""
+    """The first line of the body that does nothing else; of several threads, where a library has them."""
     global _notes
-    if _notes is None:
-        _notes = _Notes()
-    _notes.take()
+    with _one_at_a_time:
+        if _notes is None:
+            _notes = _Notes()
+        _notes.take()
 
 
 def arrived(called: float) -> None:
