@@ -76,11 +76,12 @@ class Calls:
         was, how many there were, and the total of accepted runs (-1: untold).
         """
         nonce, again, keep = new_nonce(), 0, milliseconds(_kept_for(deadline))
-        asked = self.hindsight.known
-        answers = asked.flushes[what].count if what in asked.flushes else 0
+        asked = first = self.hindsight.known
 
         async def attempt() -> Any:
-            nonlocal again
+            nonlocal again, asked
+            asked = self.hindsight.known.asked_again(first)
+            answers = asked.flushes[what].count if what in asked.flushes else 0
             words = script.command(self._keys, (self._caller, nonce, again, keep, answers, *arguments))
             again = 1  # another try must not take what this one has done for another's doing
             return await channel.script(script, words, meanwhile=meanwhile)

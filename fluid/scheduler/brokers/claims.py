@@ -52,7 +52,11 @@ class Claims:
             channel = self._bell if before else self._working
             return await channel.script(scripts.CLAIM, words, *before, timeout=longest, meanwhile=meanwhile)
 
+        known = self._calls.hindsight.known
+
         async def attempt() -> Any:
+            nonlocal known
+            known = self._calls.hindsight.known
             if bell:
                 await self._bell.identify()
             # the wait belongs to the first try only: a second one is for the answer that was lost
@@ -60,7 +64,6 @@ class Claims:
             # refused, for nothing was heard of us while we waited: that we ask again says that we are alive
             return await ask(*before) or await ask(awake=1)
 
-        known = self._calls.hindsight.known
         claim = read_claim(await self._link.persist(scripts.CLAIM.name, attempt, meanwhile=meanwhile))
         self._calls.hindsight.hear(known, claim.accepted)
         return claim

@@ -44,6 +44,13 @@ class Known:
     rewinds: int = 0
     """How often it went back; what it told before that is known no more, so that each time is found once."""
 
+    def asked_again(self, first: Known) -> Known:
+        """What is known when a question is asked once more.
+
+        Its answer may be the kept one of the first time, which tells the total of that time.
+        """
+        return replace(self, accepted=min(self.accepted, first.accepted))
+
 
 class Hindsight:
     """Tells listeners when the broker goes back."""

@@ -145,3 +145,27 @@ async def test_flushes_that_overtake_each_other_are_none(desk: Desk) -> None:
         await asyncio.gather(*(desk.submit(submission(f"{group}{number}")) for number in range(8)))
     assert answers > 40
     assert told == []
+
+
+async def test_a_question_that_is_asked_again_is_held_against_what_was_told_meanwhile(desk: Desk) -> None:
+    told: list[Rewound] = []
+    desk.broker.listeners.rewound.append(told.append)
+    asked, went_back = asyncio.Event(), asyncio.Event()
+
+    async def cut_the_first(move: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        if move == "enqueue" and not asked.is_set():
+            asked.set()
+            await went_back.wait()
+            raise LostError("its connection was cut", sent=True)
+        return await attempt()
+
+    desk.broker.listeners.around.append(cut_the_first)
+    late = asyncio.create_task(desk.queue("late"))
+    await asked.wait()
+    await desk.queue("early")
+    with desk.own.server.client() as client:
+        for key in client.scan_iter(match=f"{desk.keys['flush']}*"):
+            client.delete(key)
+    went_back.set()
+    await late
+    assert [rewound.forgot for rewound in told] == ["runs"]
