@@ -159,7 +159,7 @@ class Channel:
         """Nothing here outlives the event loop that it was made in: it will be used in another one."""
         with suppress(RuntimeError):  # the loop is closed, and took the connection along
             await self.close()
-        self._turn, self._waiting = asyncio.Lock(), []
+        self._turn, self._waiting, self._answering = asyncio.Lock(), [], False
 
     async def _ride(
         self,
