@@ -114,16 +114,12 @@ SAID = entry("", "broker_rewound", 3.0)
 SAID_BY_ANOTHER = entry("", "broker_rewound", 3.0, pid=8)
 
 
-def back_twice(asked_by: int) -> Evidence:
-    """The end of `a` was told to process 7, the broker went back twice, and somebody asked in between."""
+def back_twice(answered: Entry) -> Evidence:
+    """The end of `a` was told to process 7, the broker went back twice, and answered something in between."""
     return replace(
         GOOD,
         rewinds=[SET_BACK, replace(SET_BACK, at=4.0)],
-        events=[
-            *GOOD.events,
-            entry("tick@1000", "end", 3.0, pid=asked_by),
-            entry("", "broker_rewound", 5.0),
-        ],
+        events=[*GOOD.events, answered, entry("", "broker_rewound", 5.0)],
     )
 
 
@@ -170,7 +166,8 @@ BROKEN: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
         verdict.a_rewind_is_announced,
         replace(GOOD, rewinds=[SET_BACK, GIVEN_BACK], events=[*GOOD.events, entry("a", "stale", 3.0)]),
     ),
-    (verdict.a_rewind_is_announced, back_twice(asked_by=7)),
+    (verdict.a_rewind_is_announced, back_twice(entry("tick@1000", "end", 3.0))),
+    (verdict.a_rewind_is_announced, back_twice(entry("tick@1000", "retry", 3.0))),
     (verdict.a_rewind_is_announced, replace(GOOD, rewinds=[FORGOT], events=[SAID, SAID])),
     (verdict.a_rewind_is_announced, replace(GOOD, events=[SAID])),
     (verdict.nothing_is_lost, replace(GOOD, rewinds=[FORGOT], records={})),
@@ -197,7 +194,9 @@ ALLOWED: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
             events=[*GOOD.events, entry("", "broker_rewound", 5.0)],
         ),
     ),
-    (verdict.a_rewind_is_announced, back_twice(asked_by=8)),
+    (verdict.a_rewind_is_announced, back_twice(entry("tick@1000", "end", 3.0, pid=8))),
+    (verdict.a_rewind_is_announced, back_twice(entry("", "schedule_fired", 3.0))),
+    (verdict.a_rewind_is_announced, back_twice(entry("tick@1000", "accepted", 3.0))),
     (verdict.limits_hold, crowd("limited", 3)),
     (verdict.unique_runs_are_alone, crowd("unique/k1", 1)),
     (verdict.processes_stop, replace(GOOD, lives=[Life("consumer-1", 7, killed=True, returncode=-9)])),

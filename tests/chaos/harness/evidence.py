@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
@@ -18,6 +18,17 @@ from tests.chaos.harness.plan import Fault
 from tests.chaos.harness.rewinds import Rewind
 from tests.chaos.harness.tasks import TICK
 from tests.support.ledger import Entry
+
+RUNS, OUTCOMES = {"runs"}, {"outcomes"}
+
+FLUSHED = {
+    "accepted": RUNS,
+    "end": OUTCOMES,
+    "retry": OUTCOMES,
+    "stale": OUTCOMES,
+    "broker_rewound": RUNS | OUTCOMES,
+}
+"""The flushes that were answered, or count for nothing any more, by what was written down."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -106,24 +117,31 @@ class Evidence:
     def denied(self) -> Sequence[frozenset[str]]:
         """The runs that somebody was told to be accepted or ended before the broker went back, each time.
 
-        When it went back once more before anybody who had been told was answered, the next time counts for
-        both, and what that gave back was never denied.
+        Whoever was told finds it with the next answer of that sort. When the broker went back again before
+        that, the next time counts for both, and what that gave back was never denied.
         """
-        answers = [entry for entry in self.producers if entry.what == "accepted"] + list(self.events)
+        answers = [entry for entry in [*self.producers, *self.events] if entry.what in FLUSHED]
+
+        def flushes(of: Iterable[Entry]) -> set[tuple[int, str]]:
+            return {(entry.pid, sort) for entry in of for sort in FLUSHED[entry.what]}
+
         found: list[frozenset[str]] = []
         unseen = frozenset[str]()
-        witnesses: set[int] = set()
+        witnesses: set[tuple[int, str]] = set()
         since = -inf
         for rewind, until in zip(self.rewinds, [*(one.at for one in self.rewinds), inf][1:], strict=True):
-            told = [entry for entry in answers if since < entry.elapsed < rewind.at]
-            gone = self.ids(told, "accepted") & rewind.taken_back
-            gone |= self.ids(told, "end") & (rewind.taken_back | rewind.set_back)
-            witnesses |= {entry.pid for entry in told if entry.run_id in gone}
-            gone |= unseen - rewind.given_back
-            asked = {entry.pid for entry in answers if rewind.at < entry.elapsed < until}
+            gone = {"accepted": rewind.taken_back, "end": rewind.taken_back | rewind.set_back}
+            told = [
+                entry
+                for entry in answers
+                if since < entry.elapsed < rewind.at and entry.run_id in gone.get(entry.what, ())
+            ]
+            witnesses |= flushes(told)
+            asked = flushes(entry for entry in answers if rewind.at < entry.elapsed < until)
+            runs = frozenset(entry.run_id for entry in told) | unseen - rewind.given_back
             seen = until == inf or not witnesses.isdisjoint(asked)
-            found.append(gone if seen else frozenset())
-            unseen, witnesses = (frozenset(), set()) if seen else (gone, witnesses)
+            found.append(runs if seen else frozenset())
+            unseen, witnesses = (frozenset(), set()) if seen else (runs, witnesses)
             since = rewind.at
         return found
 
