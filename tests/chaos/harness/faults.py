@@ -48,6 +48,7 @@ class Saboteur:
         self._locks |= {target: asyncio.Lock() for target in ("broker", "network", "queue")}
         self.done: Counter[Fault] = Counter()
         self.rewinds: list[Rewind] = []
+        self._pausing = False
 
     async def follow(self, plan: Sequence[Step]) -> None:
         """Everything in the plan at its moment, or as soon after as its target is free.
@@ -90,17 +91,23 @@ class Saboteur:
                 await asyncio.sleep(step.lasting)
                 self._server.resume()
             case Fault.CUT_FILE:
-                self.rewinds.append(await asyncio.to_thread(cut_file, self._server, QUEUE, step.part))
+                await self._note(asyncio.to_thread(cut_file, self._server, QUEUE, step.part))
             case Fault.PROMOTE:
                 assert self._replica is not None, "a plan with rewinds needs a replica"
                 self._replica.server.pause()
                 await asyncio.sleep(step.part)
-                self.rewinds.append(await asyncio.to_thread(self._replica.promote, QUEUE))
+                await self._note(asyncio.to_thread(self._replica.promote, QUEUE))
             case _:
                 end = self._server.stop if step.fault is Fault.BROKER_RESTART else self._server.kill
                 await asyncio.to_thread(end)
                 await asyncio.sleep(step.lasting)
                 await asyncio.to_thread(self._server.start)
+
+    async def _note(self, rewinding: Awaitable[Rewind]) -> None:
+        self.rewinds.append(await rewinding)
+        if not self._pausing:
+            # what somebody has decided is taken back as well, and has to be decided again
+            await insist(self._manager.resume)
 
     async def _to_network(self, step: Step) -> None:
         match step.fault:
@@ -129,8 +136,10 @@ class Saboteur:
         await self._queueing.one("toxic")
 
     async def _pause_queue(self, step: Step) -> None:
+        self._pausing = True
         await insist(self._manager.pause)
         await asyncio.sleep(step.lasting)
+        self._pausing = False
         await insist(self._manager.resume)
 
 
