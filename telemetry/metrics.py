@@ -259,7 +259,7 @@ class Metrics:
         else:
             series.ended.add(run.state, trace=trace)
         # A run that ended before its body was called has no duration.
-        if event.ran is not None and run.start is not None:
+        if event.ran is not None and run.started_at is not None:
             duration = series.duration[run.state]
             duration.gathered.append(event.ran)
             if trace:

@@ -17,6 +17,7 @@ from fluid.scheduler.moves import (
     Acceptance,
     BrokerReport,
     Claim,
+    ClaimRequest,
     Fired,
     Limit,
     Page,
@@ -185,19 +186,8 @@ class TaskBroker(ABC):
         """
 
     @abstractmethod
-    async def claim(
-        self,
-        consumer: str,
-        slots: int,
-        *,
-        lease: float,
-        wait: float,
-        suspects: int,
-        cursor: str,
-        held: Sequence[str],
-        meanwhile: Work = nothing,
-    ) -> Claim:
-        """Wait at the bell for up to `wait` seconds (0: not at all), then claim up to `slots` runs."""
+    async def claim(self, asked: ClaimRequest, *, meanwhile: Work = nothing) -> Claim:
+        """Wait at the bell, if that is asked for, then claim."""
 
     @abstractmethod
     async def set_limits(self, limits: Sequence[Limit]) -> None:

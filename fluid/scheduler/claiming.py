@@ -13,7 +13,7 @@ from fluid.scheduler.broker import TaskBroker
 from fluid.scheduler.execution import Execution
 from fluid.scheduler.history import run_of_claim, run_of_record
 from fluid.scheduler.keeper import Keeper
-from fluid.scheduler.moves import Claim, Claimed, Limit
+from fluid.scheduler.moves import Claim, Claimed, ClaimRequest, Limit
 from fluid.scheduler.registry import TaskRegistry
 from fluid.scheduler.run import RunDoor
 from fluid.scheduler.settling import Settling
@@ -157,16 +157,16 @@ class Claiming(Worker):
 
     async def _claim(self, wait: float) -> Claim:
         self._asked_for_suspect = self._may_take_suspect
-        return await self._broker.claim(
+        asked = ClaimRequest(
             self._consumer(),
             min(self._free, self._most),
-            lease=self._lease,
-            wait=wait,
+            self._lease,
+            wait,
             suspects=int(self._asked_for_suspect),
-            cursor=self._cursor,
             held=self._held,
-            meanwhile=self._begin_in_hand,
+            cursor=self._cursor,
         )
+        return await self._broker.claim(asked, meanwhile=self._begin_in_hand)
 
     def _take_up(self, claim: Claim) -> float:
         """Take what was claimed in hand; the seconds that the next claim may wait."""

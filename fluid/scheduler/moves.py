@@ -7,7 +7,7 @@ one of for each run holds nothing but words and numbers, so the garbage collecto
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -111,6 +111,23 @@ class Claimed(msgspec.Struct, gc=False):
     def suspect(self) -> bool:
         """Lost twice or more: it may be what kills its consumers."""
         return self.losses >= 2
+
+
+class ClaimRequest(msgspec.Struct, frozen=True):
+    """What a consumer asks for."""
+
+    consumer: str
+    slots: int
+    """How many runs it has room for."""
+    lease: float
+    wait: float = 0.0
+    """Seconds to wait at the bell for the first; 0 is not at all."""
+    suspects: int = 1
+    """How many of them may be suspects."""
+    held: Sequence[str] = ()
+    """Tasks that are known to it, and have held runs as it was told before."""
+    cursor: str = ""
+    """The last held task that it was told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from fluid.scheduler import SLO, Event, RetryPolicy, Task, TaskPriority, TaskRun, TaskScheduler, every, task
 from fluid.scheduler.brokers.redis import RedisBroker
+from fluid.scheduler.moves import ClaimRequest
 from fluid.testing import Recorder
 
 SLOTS = 4
@@ -96,7 +97,7 @@ class BadHour:
         run = await self.scheduler.queue("doomed", TaskPriority.high)
         broker = RedisBroker(self.scheduler.config.broker_url)
         await broker.open()
-        claim = await broker.claim("gone", 1, lease=0.1, wait=0, suspects=1, cursor="", held=())
+        claim = await broker.claim(ClaimRequest("gone", 1, lease=0.1))
         await broker.close()
         assert [claimed.id for claimed in claim.runs] == [run.id]
         await self.heard.wait_for("lost", task="doomed")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fluid.scheduler import RetryPolicy, TaskConsumer, TaskManager, TaskRun, task
+from fluid.scheduler.moves import ClaimRequest
 from fluid.testing import Recorder
 from telemetry import Telemetry, names
 from tests.support.servers import PrometheusServer
@@ -92,7 +93,7 @@ async def test_what_is_counted_of_a_lost_run_leads_to_the_attempt_that_was_lost(
         telemetry.attach(consumer)
         heard = Recorder(consumer)
         run = await manager.queue(fragile)
-        await manager.broker.claim("ghost", 1, lease=0.3, wait=0, suspects=1, cursor="", held=())
+        await manager.broker.claim(ClaimRequest("ghost", 1, lease=0.3))
         async with consumer:
             await heard.wait_for("dead", run.id)
             told = await scrape(telemetry)

@@ -30,6 +30,7 @@ from fluid.scheduler import (
     task,
 )
 from fluid.scheduler.history import evidence
+from fluid.scheduler.moves import ClaimRequest
 from fluid.testing import Recorder
 from telemetry import Telemetry
 from telemetry.settings import TelemetrySettings
@@ -464,7 +465,7 @@ async def test_the_lines_of_a_run_that_is_dead_lead_to_the_attempt_that_was_lost
         manager.register_task(fragile)
         Telemetry(server=False).attach(manager)
         run = await manager.queue(fragile)
-        await manager.broker.claim("ghost", 1, lease=0.3, wait=0, suspects=1, cursor="", held=())
+        await manager.broker.claim(ClaimRequest("ghost", 1, lease=0.3))
         rescuer = await start(fragile)
         dead = Recorder()
         rescuer.dispatcher.register_handler("dead.test", dead)

@@ -73,7 +73,7 @@ class Calls:
         """When a script was carried out that keeps its last answer, and what it says of each item.
 
         It takes who calls, a nonce, `again`, `keep` and how many answers are known, and tells first when that
-        was, how many there were, and the total of accepted runs (-1: untold).
+        was, how many there were, and the total of accepted runs.
         """
         nonce, again, keep = new_nonce(), 0, milliseconds(_kept_for(deadline))
         asked = first = self.hindsight.known
@@ -90,8 +90,7 @@ class Calls:
             script.name, attempt, deadline, once_sent=once_sent, meanwhile=meanwhile
         )
         kept = LONGEST_KEPT if deadline is None else LEAST_KEPT
-        total = asked.accepted if accepted < 0 else accepted
-        self.hindsight.hear(asked, total, Flush(what, count, now, milliseconds(kept)))
+        self.hindsight.hear(asked, accepted, Flush(what, count, now, milliseconds(kept)))
         return now, items
 
     async def ask(self, script: Script, arguments: Sequence[Word], seconds: float = ASK_SECONDS) -> Any:

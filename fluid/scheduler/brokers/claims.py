@@ -14,7 +14,7 @@ from fluid.scheduler.brokers.link import Link
 from fluid.scheduler.brokers.records import milliseconds, read_claim
 from fluid.scheduler.codec import MESSAGE_VERSION
 from fluid.scheduler.meanwhile import Work
-from fluid.scheduler.moves import Claim
+from fluid.scheduler.moves import Claim, ClaimRequest
 
 
 class Claims:
@@ -27,27 +27,24 @@ class Claims:
         self._bell = link.channel()
         self._working = working
 
-    async def claim(
-        self,
-        consumer: str,
-        slots: int,
-        *,
-        lease: float,
-        wait: float,
-        suspects: int,
-        cursor: str,
-        held: Sequence[str],
-        meanwhile: Work,
-    ) -> Claim:
+    async def claim(self, asked: ClaimRequest, meanwhile: Work) -> Claim:
         """A claim; see `TaskBroker.claim`."""
-        asked = (consumer, new_nonce(), min(slots, MAX_RUNS), milliseconds(lease), suspects, MESSAGE_VERSION)
-        bell: list[Sequence[Word]] = (
-            [("BLPOP", self._keys["bell"], max(0.001, round(wait, 3)))] if wait > 0 else []
+        told = (
+            asked.consumer,
+            new_nonce(),
+            min(asked.slots, MAX_RUNS),
+            milliseconds(asked.lease),
+            asked.suspects,
+            MESSAGE_VERSION,
+            asked.cursor,
         )
+        bell: list[Sequence[Word]] = []
+        if asked.wait > 0:
+            bell.append(("BLPOP", self._keys["bell"], max(0.001, round(asked.wait, 3))))
 
         async def ask(*before: Sequence[Word], awake: int = 0) -> Any:
-            words = scripts.CLAIM.command(self._keys, (*asked, cursor, awake, *held))
-            longest = ANSWER_SECONDS + (wait if before else 0.0)
+            words = scripts.CLAIM.command(self._keys, (*told, awake, *asked.held))
+            longest = ANSWER_SECONDS + (asked.wait if before else 0.0)
             # at load a claim goes along with outcomes; behind one that waits at the bell these would wait
             channel = self._bell if before else self._working
             return await channel.script(scripts.CLAIM, words, *before, timeout=longest, meanwhile=meanwhile)

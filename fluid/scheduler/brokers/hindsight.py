@@ -63,20 +63,20 @@ class Hindsight:
         """Take an answer to what was asked when only `asked` was `known`.
 
         Answers on two connections may overtake each other, so one is held only against what was known before
-        its question; one that was under way when the broker went back says nothing new.
+        its question. One that was under way when another was found to come from a broker that went back tells
+        nothing new, but it was given after that: the next time takes it back as well.
         """
-        if asked.rewinds != self.known.rewinds:
-            return
-        forgot = ""
-        if accepted < asked.accepted:
-            forgot = "runs"
-        elif flush is not None and flush.of in asked.flushes and flush.forgets(asked.flushes[flush.of]):
-            forgot = flush.of
-        known = Known(rewinds=asked.rewinds + 1) if forgot else self.known
+        known, forgot = self.known, ""
+        if asked.rewinds == known.rewinds:
+            if accepted < asked.accepted:
+                forgot = "runs"
+            elif flush is not None and flush.of in asked.flushes and flush.forgets(asked.flushes[flush.of]):
+                forgot = flush.of
+            if forgot:
+                known = Known(rewinds=asked.rewinds + 1)
+            known = replace(known, accepted=max(accepted, known.accepted))
         if flush is not None:
             known = replace(known, flushes={**known.flushes, flush.of: flush})
-        if accepted > known.accepted:
-            known = replace(known, accepted=accepted)
         self.known = known
         if forgot:
             for listener in self._listeners:

@@ -43,6 +43,7 @@ from fluid.scheduler.moves import (
     Acceptance,
     BrokerReport,
     Claim,
+    ClaimRequest,
     Fired,
     Limit,
     Page,
@@ -161,28 +162,8 @@ class RedisBroker(TaskBroker):
 
     # -- consuming -------------------------------------------------------------------------
 
-    async def claim(
-        self,
-        consumer: str,
-        slots: int,
-        *,
-        lease: float,
-        wait: float,
-        suspects: int,
-        cursor: str,
-        held: Sequence[str],
-        meanwhile: Work = nothing,
-    ) -> Claim:
-        return await self._claims.claim(
-            consumer,
-            slots,
-            lease=lease,
-            wait=wait,
-            suspects=suspects,
-            cursor=cursor,
-            held=held,
-            meanwhile=meanwhile,
-        )
+    async def claim(self, asked: ClaimRequest, *, meanwhile: Work = nothing) -> Claim:
+        return await self._claims.claim(asked, meanwhile)
 
     async def set_limits(self, limits: Sequence[Limit]) -> None:
         self._limits = []

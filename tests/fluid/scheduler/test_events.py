@@ -28,7 +28,7 @@ from fluid.scheduler import (
     task,
 )
 from fluid.scheduler.brokers.keys import Keys
-from fluid.scheduler.moves import Submission
+from fluid.scheduler.moves import ClaimRequest, Submission
 from fluid.scheduler.states import TaskPriority
 from fluid.testing import ManualClock, Recorder
 from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, reasons, slot_taken
@@ -324,7 +324,7 @@ async def test_a_run_handed_back_is_told_as_interrupted_and_keeps_its_attempt(br
 async def test_a_lost_attempt_is_told_once_with_its_last_owner(broker_url: str) -> None:
     async with managing(broker_url, idle) as (manager, _):
         run = await manager.queue(idle)
-        claim = await manager.broker.claim("ghost", 1, lease=0.3, wait=0, suspects=1, cursor="", held=())
+        claim = await manager.broker.claim(ClaimRequest("ghost", 1, lease=0.3))
         assert [claimed.id for claimed in claim.runs] == [run.id]
         async with consuming(broker_url, idle, lease_seconds=0.3) as (_, heard):
             await heard.wait_for("success", run.id)
@@ -341,7 +341,7 @@ async def test_a_run_lost_too_often_is_dead_and_told_so(broker_url: str) -> None
 
     async with managing(broker_url, fragile) as (manager, _):
         run = await manager.queue(fragile)
-        await manager.broker.claim("ghost", 1, lease=0.3, wait=0, suspects=1, cursor="", held=())
+        await manager.broker.claim(ClaimRequest("ghost", 1, lease=0.3))
         async with consuming(broker_url, fragile, lease_seconds=0.3) as (_, heard):
             dead = await heard.wait_for("dead", run.id)
             assert heard.names(run.id) == ["lost", "dead"]

@@ -25,7 +25,7 @@ from fluid.scheduler import (
     task,
 )
 from fluid.scheduler.brokers.keys import Keys
-from fluid.scheduler.moves import Claim
+from fluid.scheduler.moves import Claim, ClaimRequest
 from fluid.scheduler.slots import Attempt
 from tests.fluid.scheduler.consuming import Gate, consuming, eventually, managing, slot_taken
 from tests.support.queues import OwnQueue
@@ -248,9 +248,9 @@ async def test_a_claim_takes_no_more_than_half_of_the_slots_so_that_others_are_f
     async with consuming(broker_url, waits, max_concurrent_tasks=5) as (consumer, heard):
         claim = consumer.broker.claim
 
-        async def watched(name: str, slots: int, **how: Any) -> Claim:
-            asked.append(slots)
-            return await claim(name, slots, **how)
+        async def watched(request: ClaimRequest, **how: Any) -> Claim:
+            asked.append(request.slots)
+            return await claim(request, **how)
 
         consumer.broker.claim = watched  # type: ignore[method-assign,assignment]
         await consumer.queue_many(waits, [{}] * 5)
@@ -482,7 +482,7 @@ async def mortal(ctx: TaskRun) -> str:
 async def _dead_run(manager: TaskManager) -> TaskRun[Any]:
     """A run of `mortal` that a consumer that has gone has lost."""
     run = await manager.queue(mortal)
-    claim = await manager.broker.claim("ghost", 1, lease=0.001, wait=0, suspects=1, cursor="", held=())
+    claim = await manager.broker.claim(ClaimRequest("ghost", 1, lease=0.001))
     assert len(claim.runs) == 1
 
     async def rescue() -> int:

@@ -1,7 +1,7 @@
 -- enqueue: runs into the queue, ready or scheduled, each unless its id or its unique key is taken.
 -- KEYS: stream_rh, stream_rm, stream_rl, scheduled_h, scheduled_m, scheduled_l, bell, books, unique, flush, run
 -- ARGV: producer, nonce, again, keep, count, replays, runs of (id, task, priority, version, deliveries, unique, group, due, message)
--- RETURNS: now, how many answers this producer was given, the total of accepted runs (-1: untold), then
+-- RETURNS: now, how many answers this producer was given, the total of accepted runs, then
 --   for each run 1 ready, 2 scheduled, 0 already here or replayed before, or the id of the run that has its unique key.
 -- TWICE: a run id is accepted once while its record lives; a producer's last answer is kept with its nonce for
 --   `keep` milliseconds, the longest that it may ask again, and told again.

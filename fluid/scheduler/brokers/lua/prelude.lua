@@ -285,9 +285,11 @@ local function other_end(id, code, entry)
 end
 
 -- The last answer to somebody is kept with its nonce, and told again when it was lost on its way. It begins with
--- the instant, how many answers there were, and the total of accepted runs (-1: untold). Whoever is told of no more
--- answers than before knows that the server has gone back in time.
-local function begin_answer(now, known) return {now, known + 1, -1} end
+-- the instant, how many answers there were, and the total of accepted runs. Whoever is told of no more answers than
+-- before, or of a lower total, knows that the server has gone back in time.
+local function begin_answer(now, known)
+  return {now, known + 1, tonumber(call('HGET', K.books, 'accepted') or 0)}
+end
 
 -- Nearly always it is one more than its caller knows of: what is seldom so costs a second look.
 local function remember(key, nonce, answer, milliseconds)
@@ -295,7 +297,7 @@ local function remember(key, nonce, answer, milliseconds)
   local last = write('GET')
   local count = last and cmsgpack.unpack(last)[2][2] + 1 or 1
   if count ~= answer[2] then
-    answer[2], answer[3] = count, tonumber(call('HGET', K.books, 'accepted') or 0)
+    answer[2] = count
     write()
   end
 end

@@ -1,7 +1,7 @@
 -- settle: outcomes of claimed runs. One counts exactly when its lease, under its very token, is still there.
 -- KEYS: STREAMS, SCHEDULED, HELD, DEAD, bell, books, leases, limits, running, consumers, failed, unique, cancelled, waited, reporting, settled, done, run
 -- ARGV: caller, nonce, again, keep, count, bound, outcomes of (code, entry, id, kind, reason, delay, ttl, unique, outcome)
--- RETURNS: now, how many answers this caller was given, the total of accepted runs (-1: untold), then
+-- RETURNS: now, how many answers this caller was given, the total of accepted runs, then
 --   for each outcome 1 accepted, 0 refused, or 2 accepted and dead, since no consumer can take what was to be held.
 -- TWICE: a caller's last answer is kept with its nonce for `keep` milliseconds, and told again. An accepted
 --   token stays in the run's record, and while that lives the same token is accepted again without a move.

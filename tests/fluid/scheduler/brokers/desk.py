@@ -11,7 +11,17 @@ from fluid.clock import elapsed
 from fluid.scheduler.broker import ConsumerInfo
 from fluid.scheduler.brokers.keys import Keys
 from fluid.scheduler.brokers.redis import RedisBroker
-from fluid.scheduler.moves import Acceptance, Claim, Claimed, Kind, Renewal, Rescued, Settlement, Submission
+from fluid.scheduler.moves import (
+    Acceptance,
+    Claim,
+    Claimed,
+    ClaimRequest,
+    Kind,
+    Renewal,
+    Rescued,
+    Settlement,
+    Submission,
+)
 from fluid.scheduler.snapshot import Snapshot
 from fluid.scheduler.states import TaskPriority, TaskState
 from tests.support.queues import OwnQueue
@@ -60,8 +70,7 @@ class Desk:
 
     async def claim(self, slots: int = 1, consumer: str = "ann", **how: Any) -> Claim:
         """A claim that does not wait, unless told otherwise."""
-        told: dict[str, Any] = {"lease": 30.0, "wait": 0.0, "suspects": 1, "cursor": "", "held": ()} | how
-        return await self.broker.claim(consumer, slots, **told)
+        return await self.broker.claim(ClaimRequest(consumer, slots, **{"lease": 30.0} | how))
 
     async def take(self, slots: int = 1, consumer: str = "ann", **how: Any) -> list[Claimed]:
         """The claimed runs."""

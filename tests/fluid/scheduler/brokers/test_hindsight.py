@@ -124,6 +124,17 @@ def test_each_time_that_it_goes_back_is_told() -> None:
     assert hindsight.told == [Rewound("runs", 20, 20)] * 2
 
 
+def test_a_flush_that_was_under_way_when_it_went_back_is_missed_the_next_time() -> None:
+    hindsight = Listening()
+    hindsight.answer(10, flush(5, of="outcomes"))
+    under_way = hindsight.known
+    hindsight.answer(7)
+    hindsight.hear(under_way, 8, flush(6, of="outcomes"))
+    assert hindsight.told == [Rewound("runs", 10, 7)]
+    hindsight.answer(8, flush(6, of="outcomes"))
+    assert hindsight.told == [Rewound("runs", 10, 7), Rewound("outcomes", 7, 8)]
+
+
 # -- on a server ---------------------------------------------------------------------------
 
 
@@ -169,3 +180,18 @@ async def test_a_question_that_is_asked_again_is_held_against_what_was_told_mean
     went_back.set()
     await late
     assert [rewound.forgot for rewound in told] == ["runs"]
+
+
+async def test_who_flushes_outcomes_is_told_of_a_total_that_fell_and_remembers_that_flush(desk: Desk) -> None:
+    told: list[Rewound] = []
+    desk.broker.listeners.rewound.append(told.append)
+    await desk.queue("a", "b", "c")
+    first, second = await desk.take(2)
+    with desk.own.server.client() as client:
+        client.hincrby(desk.keys["books"], "accepted", -1)
+        await desk.settle(first)
+        assert [rewound.forgot for rewound in told] == ["runs"]
+        for key in client.scan_iter(match=f"{desk.keys['settled']}*"):
+            client.delete(key)
+    await desk.settle(second)
+    assert [rewound.forgot for rewound in told] == ["runs", "outcomes"]

@@ -16,7 +16,7 @@ from fluid.errors import BrokerUnavailableError
 from fluid.scheduler.brokers import scripts
 from fluid.scheduler.brokers.redis import RedisBroker
 from fluid.scheduler.brokers.scripts import SCRIPTS, Script
-from fluid.scheduler.moves import Kind, Limit, Rescued, RunRecord
+from fluid.scheduler.moves import ClaimRequest, Kind, Limit, Rescued, RunRecord
 from fluid.scheduler.states import TaskState
 from tests.fluid.scheduler.brokers.desk import ABOUT, HIGH, LONG, Desk, desk_at, ids, outcome, submission
 from tests.support.proxy import CuttingProxy
@@ -111,7 +111,7 @@ async def queueing_the_only_replay(desk: Desk, tried: RedisBroker) -> Any:
 
 
 async def claiming(desk: Desk, tried: RedisBroker, wait: float, held: tuple[str, ...] = ()) -> Any:
-    claim = await tried.claim("ann", 2, lease=30, wait=wait, suspects=1, cursor="", held=held)
+    claim = await tried.claim(ClaimRequest("ann", 2, lease=30, wait=wait, held=held))
     assert [await desk.settle(run) for run in claim.runs] == [True] * len(claim.runs)
     return ids(claim.runs), claim.filled
 
@@ -148,7 +148,7 @@ async def claiming_held_and_due_runs(desk: Desk, tried: RedisBroker) -> Any:
 async def claiming_under_a_limit(desk: Desk, tried: RedisBroker) -> Any:
     await desk.broker.set_limits([Limit("greet", places=1)])
     await desk.queue("a", "b", "c")
-    claim = await tried.claim("ann", 2, lease=30, wait=0, suspects=1, cursor="", held=())
+    claim = await tried.claim(ClaimRequest("ann", 2, lease=30))
     return ids(claim.runs)
 
 
