@@ -240,6 +240,8 @@ class TaskManager(Deciding):
                 # whoever gave up after it had ended a run for this one would leave none open
                 trying = self._try_again(runs, written, answer, lets_go, until_told.hand_over())
                 answer = await self._under_way.finish(trying)
+        if not any(answer.verdicts):
+            return [""] * len(runs)
         both = zip(runs, answer.verdicts, strict=True)
         return [await self._owner_of_key(run, verdict) for run, verdict in both]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -114,7 +114,7 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def new_nonce() -> str:
     """A word by which a broker knows a call again."""
-    return uuid.uuid4().hex[:16]
+    return os.urandom(8).hex()
 
 
 def _kept_for(deadline: float | None) -> float:

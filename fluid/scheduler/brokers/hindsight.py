@@ -7,7 +7,9 @@ last answer to it is kept. A total that fell, or a flush that is not counted any
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import msgspec
 
 from fluid.scheduler.moves import Rewound
 
@@ -15,8 +17,7 @@ SHORTER = 1000.0
 """Milliseconds before its time from which on a count may be forgotten: a server reads its clock twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
+class Flush(msgspec.Struct, frozen=True):
     """What the broker told with a flush."""
 
     of: str
@@ -33,13 +34,12 @@ class Flush:
         return self.now < before.now + before.kept - SHORTER and self.count <= before.count
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the broker has told until now."""
 
     accepted: int = 0
     """The most runs that it had ever accepted."""
-    flushes: Mapping[str, Flush] = field(default_factory=dict)
+    flushes: Mapping[str, Flush] = {}
     """The last of each kind."""
     rewinds: int = 0
     """How often it went back; what it told before that is known no more, so that each time is found once."""
@@ -49,7 +49,7 @@ class Known:
 
         Its answer may be the kept one of the first time, which tells the total of that time.
         """
-        return replace(self, accepted=min(self.accepted, first.accepted))
+        return self if self.accepted <= first.accepted else self._replace(accepted=first.accepted)
 
 
 class Hindsight:
@@ -66,18 +66,19 @@ class Hindsight:
         its question. One that was under way when another was found to come from a broker that went back tells
         nothing new, but it was given after that: the next time takes it back as well.
         """
-        known, forgot = self.known, ""
-        if asked.rewinds == known.rewinds:
+        most, flushes, rewinds = self.known
+        forgot = ""
+        if asked.rewinds == rewinds:
             if accepted < asked.accepted:
                 forgot = "runs"
             elif flush is not None and flush.of in asked.flushes and flush.forgets(asked.flushes[flush.of]):
                 forgot = flush.of
             if forgot:
-                known = Known(rewinds=asked.rewinds + 1)
-            known = replace(known, accepted=max(accepted, known.accepted))
+                most, flushes, rewinds = Known(rewinds=rewinds + 1)
+            most = max(most, accepted)
         if flush is not None:
-            known = replace(known, flushes={**known.flushes, flush.of: flush})
-        self.known = known
+            flushes = {**flushes, flush.of: flush}
+        self.known = Known(most, flushes, rewinds)
         if forgot:
             for listener in self._listeners:
                 listener(Rewound(forgot, asked.accepted, accepted))
