@@ -15,7 +15,7 @@ SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tes
 DOCS    := $(wildcard tests/docs tests/examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test servers smoke test-all chaos million outage first-run latency bench lists bench-check \
+.PHONY: help install run test servers others smoke test-all chaos million outage first-run latency bench lists bench-check \
 	hostile conventions check format dashboards alerts-live build clean
 
 help: ## Say what there is to make
@@ -31,6 +31,11 @@ test: $(GROUPED) servers ## Run the tests; ARGS="-k name" picks some
 
 servers: ## Install the real servers that the tests start, where that may be done
 	@scripts/servers
+
+others: ## Install into an environment for each other Python that is there, for `make smoke`
+	@for python in $$(PYTHON=$(PYTHON) scripts/pythons); do \
+		$(MAKE) install PYTHON=$$python VENV=.venv-$${python##*/python} GROUP=test || exit; \
+	done
 
 smoke: servers ## Run the stories and a few of each kind, on Redis, under every other Python that is installed
 	@for python in $$(PYTHON=$(PYTHON) scripts/pythons); do \
