@@ -24,7 +24,7 @@ def about() -> str:
         if line.startswith("model name")
     ]
     kind = names[0] if names else platform.machine()
-    return f"{os.cpu_count()} x {kind}, {platform.system()} {platform.release()}"
+    return f"{os.cpu_count()} x {kind}, {platform.system()} {platform.release().partition('-')[0]}"
 
 
 def tree(pid: int) -> set[int]:
