@@ -13,8 +13,9 @@ import msgspec
 
 from fluid.scheduler.moves import Rewound
 
-SHORTER = 1000.0
-"""Milliseconds before its time from which on a count may be forgotten: a server reads its clock twice."""
+SHORTER = 30_000.0
+"""Milliseconds before its time from which on a count may be forgotten: the clock of a replica in the server's
+place may be behind, and each reads its own twice."""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -47,9 +48,11 @@ class Known(NamedTuple):
     def asked_again(self, first: Known) -> Known:
         """What is known when a question is asked once more.
 
-        Its answer may be the kept one of the first time, which tells the total of that time.
+        Its answer may be the kept one of an earlier time, which tells the total of that time. When the broker
+        went back meanwhile, nothing that was known before is a bound for that.
         """
-        return self if self.accepted <= first.accepted else self._replace(accepted=first.accepted)
+        accepted = first.accepted if self.rewinds == first.rewinds else 0
+        return self if self.accepted <= accepted else self._replace(accepted=accepted)
 
 
 class Hindsight:

@@ -291,11 +291,13 @@ local function begin_answer(now, known)
   return {now, known + 1, tonumber(call('HGET', K.books, 'accepted') or 0)}
 end
 
--- Nearly always it is one more than its caller knows of: what is seldom so costs a second look.
+-- Nearly always it is one more than its caller knows of: what is seldom so costs a second look. One that has known of
+-- more than there are is told none, and again none, until it has heard that.
 local function remember(key, nonce, answer, milliseconds)
   local function write(...) return call('SET', key, cmsgpack.pack({nonce, answer}), 'PX', milliseconds, ...) end
   local last = write('GET')
-  local count = last and cmsgpack.unpack(last)[2][2] + 1 or 1
+  local had = last and cmsgpack.unpack(last)[2][2] or 0
+  local count = had >= answer[2] - 1 and had + 1 or 0
   if count ~= answer[2] then
     answer[2] = count
     write()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fluid.clock import elapsed
 from fluid.scheduler.brokers.channel import LostError
 from fluid.scheduler.brokers.hindsight import SHORTER, Flush, Hindsight
 from fluid.scheduler.moves import Rewound
@@ -135,6 +136,16 @@ def test_a_flush_that_was_under_way_when_it_went_back_is_missed_the_next_time() 
     assert hindsight.told == [Rewound("runs", 10, 7), Rewound("outcomes", 7, 8)]
 
 
+def test_an_answer_of_before_that_is_told_again_after_it_went_back_is_no_second_time() -> None:
+    hindsight = Listening()
+    hindsight.answer(10)
+    first = hindsight.known
+    for accepted in (7, 9):
+        hindsight.answer(accepted)
+    hindsight.hear(hindsight.known.asked_again(first), 7, flush(1, of="outcomes"))
+    assert hindsight.told == [Rewound("runs", 10, 7)]
+
+
 # -- on a server ---------------------------------------------------------------------------
 
 
@@ -195,3 +206,26 @@ async def test_who_flushes_outcomes_is_told_of_a_total_that_fell_and_remembers_t
             client.delete(key)
     await desk.settle(second)
     assert [rewound.forgot for rewound in told] == ["runs", "outcomes"]
+
+
+async def test_that_a_flush_is_not_counted_any_more_is_told_until_it_is_heard(desk: Desk) -> None:
+    told: list[Rewound] = []
+    desk.broker.listeners.rewound.append(told.append)
+    await desk.queue("a")
+    with desk.own.server.client() as client:
+        for key in client.scan_iter(match=f"{desk.keys['flush']}*"):
+            client.delete(key)
+
+    async def lose(move: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        await attempt()
+        raise LostError("its answer was lost", sent=True)
+
+    desk.broker.listeners.around.append(lose)
+    for run_id in "bc":
+        with pytest.raises(LostError):
+            await desk.broker.enqueue([submission(run_id)], deadline=elapsed())
+    desk.broker.listeners.around.remove(lose)
+    assert told == []
+    for run_id in "de":
+        await desk.queue(run_id)
+    assert [rewound.forgot for rewound in told] == ["runs"]
