@@ -83,6 +83,24 @@ def test_the_cost_of_watching_is_what_it_adds_to_the_parts_before() -> None:
     assert said(told, "recorded trace per run") == "31.0 us reached"
 
 
+def test_a_cost_below_nothing_is_no_target_that_was_reached() -> None:
+    told = results(row(EVERYTHING, 1.0))
+    told.parts = [
+        row(str(step), 1.0, worker_cpu=cost) for step, cost in enumerate((0.05, 0.052, 0.059, 0.05, 0.09))
+    ]
+    assert said(told, "unsampled trace per run") == "-9.0 us **lost in noise**"
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(0.89, False), (0.91, True), (1.09, True), (1.27, False)])
+def test_a_long_backlog_that_is_drained_faster_by_more_than_a_tenth_is_not_within_it(
+    rate: float, verdict: bool
+) -> None:
+    told = results(row(EVERYTHING, 1.0))
+    told.backlog = [row("short", 1000.0), row("long", 1000.0 * rate)]
+    line = said(told, "drain rate with a long backlog against a short one")
+    assert line.endswith("reached") is verdict
+
+
 def test_a_row_says_median_and_spread_and_why_there_is_none() -> None:
     faulty = Row("broken", True, fault="it does not start\nat all")
     text = tables(results(row(EVERYTHING, 3000.0, 1000.0, 2000.0), faulty))

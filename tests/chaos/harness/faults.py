@@ -91,19 +91,19 @@ class Saboteur:
                 await asyncio.sleep(step.lasting)
                 self._server.resume()
             case Fault.CUT_FILE:
-                await self._note(asyncio.to_thread(cut_file, self._server, QUEUE, step.part))
+                await self._go_back(asyncio.to_thread(cut_file, self._server, QUEUE, step.part))
             case Fault.PROMOTE:
                 assert self._replica is not None, "a plan with rewinds needs a replica"
                 self._replica.server.pause()
                 await asyncio.sleep(step.part)
-                await self._note(asyncio.to_thread(self._replica.promote, QUEUE))
+                await self._go_back(asyncio.to_thread(self._replica.promote, QUEUE))
             case _:
                 end = self._server.stop if step.fault is Fault.BROKER_RESTART else self._server.kill
                 await asyncio.to_thread(end)
                 await asyncio.sleep(step.lasting)
                 await asyncio.to_thread(self._server.start)
 
-    async def _note(self, rewinding: Awaitable[Rewind]) -> None:
+    async def _go_back(self, rewinding: Awaitable[Rewind]) -> None:
         self.rewinds.append(await rewinding)
         if not self._pausing:
             # what somebody has decided is taken back as well, and has to be decided again
