@@ -25,7 +25,7 @@ from fluid.masking import hide, mask
 from telemetry.current import CurrentRun, current_run
 from telemetry.otlp_logs import OtlpLogs, exported_logs
 from telemetry.pipe import LinePipe, writing_to
-from telemetry.rendering import Line, RunLine, all_as_json, as_json, cut, readable, shown
+from telemetry.rendering import Line, all_as_json, as_json, cut, readable, shown
 from telemetry.settings import LogSettings
 from telemetry.trace_context import SPAN_OF_RECORD, TRACEPARENT, read, trace_ids
 
@@ -44,16 +44,15 @@ class Output:
 
     def __init__(self, render: Callable[[Line], bytes], out: Callable[[bytes], None]) -> None:
         self._render = render
-        self._json = render is as_json
         self.pipe = LinePipe(out, all_as_json)
         self.otlp: OtlpLogs | None = None
+        self.takes_run_lines = render is as_json
+        """The pipe may be given a `RunLine` as it is: nobody needs that as data."""
 
-    def post(self, level: int, line: RunLine, span: trace.Span) -> None:
-        """Write a line that every run has."""
-        if self._json and self.otlp is None:
-            self.pipe.post(line)
-        else:
-            self.write(level, line.as_data(), span)
+    def export(self, otlp: OtlpLogs) -> None:
+        """Have every line exported as well."""
+        self.otlp = otlp
+        self.takes_run_lines = False
 
     def write(self, level: int, line: Line, span: trace.Span) -> None:
         """Write a line that is complete and holds no secret; `span` is the one it belongs to."""
@@ -180,7 +179,8 @@ def configure(
     _configure_stdlib(output, settings)
     _configure_structlog(settings)
     _state.output = output
-    output.otlp = exported_logs()
+    if otlp := exported_logs():
+        output.export(otlp)
 
 
 def reset() -> None:

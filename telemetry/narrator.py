@@ -257,10 +257,12 @@ class Narrator:
             run.local,
         )
         output = output_of_logs()
-        if output is not None:
-            output.post(telling.level, line, current.span)
-        else:
+        if output is None:
             self._write_by_stdlib(telling, line.as_data())
+        elif output.takes_run_lines:
+            output.pipe.post(line)
+        else:
+            output.write(telling.level, line.as_data(), current.span)
 
     def _write_by_stdlib(self, telling: Telling, line: Mapping[str, Any]) -> None:
         about = line.get("run_id") or line["consumer"]

@@ -170,6 +170,6 @@ def sampled_flag(headers: Mapping[str, str]) -> bool | None:
 def trace_of(run: TaskRun[Any]) -> Trace | None:
     """Where the run's attempt can be looked at; None when it is not sampled."""
     header = run.headers.get(TRACEPARENT)
-    if header is None or len(header) <= _FLAG or header[_FLAG] not in _SAMPLED:
+    if header is None or header[_FLAG : _FLAG + 1] not in _SAMPLED:
         return None
     return {"trace_id": header[3:35], "span_id": header[36:52]}

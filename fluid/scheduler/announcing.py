@@ -43,7 +43,7 @@ class Announcer:
             stage=-10,
         )
         """Where async handlers live; a worker of the consumer, or of the manager while it is open."""
-        self._ways: dict[str, Callable[[str, Event], None]] = {}
+        self._ways: dict[str, Callable[[Event], None]] = {}
         """How an event is told, if anybody would be told: mostly nobody is, and that has to cost nothing."""
         self.dispatcher.on_change = self.handlers.on_change = self._find_ways
 
@@ -51,8 +51,8 @@ class Announcer:
         for name in EVENTS:
             if self.handlers.wants(name):
                 self._ways[name] = self._tell_all
-            elif self.dispatcher.wants(name):
-                self._ways[name] = self.dispatcher.dispatch
+            elif tell := self.dispatcher.way_of(name):
+                self._ways[name] = tell
             else:
                 self._ways.pop(name, None)
 
@@ -63,28 +63,27 @@ class Announcer:
     def announce(self, name: str, run: TaskRun[Any] | None = None, **told: Any) -> None:
         """Tell an event; a sync handler gets the live run, async handlers share one snapshot of it."""
         if tell := self._ways.get(name):
-            tell(name, Event(name=name, run=run, **told))
+            tell(Event(name=name, run=run, **told))
 
     # What is told of every run has words of its own, which take half of the time.
 
     def started(self, run: TaskRun[Any], waited: float, dispatched: float) -> None:
         """Tell `start`."""
         if tell := self._ways.get("start"):
-            tell("start", Event(name="start", run=run, waited=waited, dispatched=dispatched))
+            tell(Event(name="start", run=run, waited=waited, dispatched=dispatched))
 
     def ended(self, run: TaskRun[Any], ran: float, latency: float) -> None:
         """Tell `end`, and then the event that is named like the state that the run is in."""
         if tell := self._ways.get("end"):
-            tell("end", Event(name="end", run=run, reason=run.reason, ran=ran, latency=latency))
+            tell(Event(name="end", run=run, reason=run.reason, ran=ran, latency=latency))
         if tell := self._ways.get(run.state):
-            name = str(run.state)
-            tell(name, Event(name=name, run=run, reason=run.reason, ran=ran, latency=latency))
+            tell(Event(name=str(run.state), run=run, reason=run.reason, ran=ran, latency=latency))
 
-    def _tell_all(self, name: str, event: Event) -> None:
-        self.dispatcher.dispatch(name, event)
+    def _tell_all(self, event: Event) -> None:
+        self.dispatcher.dispatch(event.name, event)
         if event.run is not None:
             event = msgspec.structs.replace(event, run=event.run.snapshot())
-        self.handlers.dispatch(name, event)
+        self.handlers.dispatch(event.name, event)
 
     def _sync_failed(self, event: str, handler: str, error: BaseException) -> None:
         # what is raised over another handler's trouble is told, but does not keep the two talking for ever

@@ -6,24 +6,25 @@ import asyncio
 import math
 from typing import Any
 
+import msgspec
+
 from fluid.clock import elapsed
 
 
-class Limit:
+class Limit(msgspec.Struct, eq=False):
     """What a body may take, of the asyncio task that entered it."""
 
-    __slots__ = ("_cancellations", "at", "expired", "task")
-
-    def __init__(self, task: asyncio.Task[Any], at: float) -> None:
-        self.task = task
-        self.at = at
-        self.expired = False
-        self._cancellations = task.cancelling()
+    task: asyncio.Task[Any]
+    at: float
+    """On the monotonic clock."""
+    cancellations: int
+    """How often the task had been asked to stop before."""
+    expired: bool = False
 
     @property
     def cancelled(self) -> bool:
         """It has passed, and nobody else has asked for a cancellation."""
-        return self.expired and self.task.cancelling() <= self._cancellations + 1
+        return self.expired and self.task.cancelling() <= self.cancellations + 1
 
 
 class Deadlines:
@@ -40,7 +41,7 @@ class Deadlines:
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a time limit needs an asyncio task that it can cancel")
-        limit = Limit(task, elapsed() + seconds)
+        limit = Limit(task, elapsed() + seconds, task.cancelling())
         self._limits.add(limit)
         if limit.at < self._next:
             self._arm(limit.at)

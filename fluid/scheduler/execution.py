@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -73,7 +74,7 @@ class Execution:
         """Let the attempt run in a task of its own, so that nothing of it leaks into the next."""
         body = asyncio.get_running_loop().create_task(self._run(attempt), name=attempt.name)
         attempt.body = body
-        body.add_done_callback(lambda done: self._hand_on(self._outcome_of(attempt, done)))
+        body.add_done_callback(partial(self._body_ended, attempt))
 
     # -- the column ------------------------------------------------------------------------
 
@@ -165,16 +166,16 @@ class Execution:
     def _cancelled(attempt: Attempt) -> Finished:
         if attempt.cancelled_because == "cancelled":
             return Finished(attempt, Kind.aborted, "cancelled", error="cancelled while it ran")
-        return Finished(attempt, Kind.interrupted, attempt.cancelled_because)
+        return Finished(attempt, Kind.interrupted, attempt.cancelled_because or "stopping")
 
-    def _outcome_of(self, attempt: Attempt, done: asyncio.Task[Finished]) -> Finished:
-        if not done.cancelled():
-            error = done.exception()
-            if error is None:
-                return done.result()
-            # no fault of the body, so its policy is not asked
+    def _body_ended(self, attempt: Attempt, body: asyncio.Task[Finished]) -> None:
+        try:
+            finished = body.result()
+        except asyncio.CancelledError:
+            finished = self._cancelled(attempt)
+        except BaseException as error:  # noqa: BLE001 - no fault of the body, so its policy is not asked
             failure = failure_of(error, RetryPolicy(), 1, attempt.run.params)
-            return Finished(
+            finished = Finished(
                 attempt,
                 Kind.failure,
                 "error",
@@ -182,6 +183,4 @@ class Execution:
                 error_type=failure.error_type,
                 traceback=failure.traceback,
             )
-        if attempt.cancelled_because:
-            return self._cancelled(attempt)
-        return Finished(attempt, Kind.interrupted, "stopping")
+        self._hand_on(finished)

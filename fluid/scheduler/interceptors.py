@@ -110,51 +110,76 @@ def _has_its_own(interceptor: Interceptor, method: str) -> bool:
     return getattr(type(interceptor), method, None) is not getattr(Interceptor, method)
 
 
-class _Around(msgspec.Struct, eq=False, gc=False):
-    """The contexts of all interceptors, the first outermost; nothing that they raise or answer gets out.
+class _Around(msgspec.Struct, eq=False):
+    """The context of an interceptor, around that of the next one; nothing that they raise or answer gets out.
 
     It is made for every run, so it is no stack of contexts.
     """
 
     what: str
-    among: tuple[Interceptor, ...]
+    interceptor: Interceptor
     told: Any
     trouble: Callable[[str, Interceptor, BaseException], None]
-    entered: list[tuple[Interceptor, AbstractContextManager[Any]]] = []
+    inner: _Around | None
+    context: AbstractContextManager[Any] | None = None
+    """Once it was entered."""
 
     def __enter__(self) -> None:
-        for interceptor in self.among:
+        try:
+            context = getattr(self.interceptor, self.what)(self.told)
+            if context is not None:
+                context.__enter__()
+                self.context = context
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is logged and told
+            self.trouble(self.what, self.interceptor, error)
+        if self.inner is not None:
             try:
-                context = getattr(interceptor, self.what)(self.told)
-                if context is not None:
-                    context.__enter__()
-                    self.entered.append((interceptor, context))
+                self.inner.__enter__()
             except KeyboardInterrupt as error:
+                self.inner = None
                 self.__exit__(type(error), error, error.__traceback__)
                 raise
-            except BaseException as error:  # noqa: BLE001 - it is logged and told
-                self.trouble(self.what, interceptor, error)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
-        while self.entered:
-            interceptor, context = self.entered.pop()
-            try:
-                context.__exit__(kind, raised, trace)
-            except KeyboardInterrupt:
-                self.__exit__(kind, raised, trace)  # the others are left all the same
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is logged and told
-                if error is not raised:
-                    self.trouble(self.what, interceptor, error)
+        try:
+            if self.inner is not None:
+                self.inner.__exit__(kind, raised, trace)
+        finally:
+            if self.context is not None:
+                self._leave(self.context, kind, raised, trace)
+
+    def _leave(
+        self, context: AbstractContextManager[Any], kind: Any, raised: BaseException | None, trace: Any
+    ) -> None:
+        try:
+            context.__exit__(kind, raised, trace)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is logged and told
+            if error is not raised:
+                self.trouble(self.what, self.interceptor, error)
 
 
 _NOTHING = nullcontext()
 
 
+def _around(
+    what: str,
+    among: Sequence[Interceptor],
+    told: Any,
+    trouble: Callable[[str, Interceptor, BaseException], None],
+) -> AbstractContextManager[Any]:
+    around: _Around | None = None
+    for interceptor in reversed(among):
+        around = _Around(what, interceptor, told, trouble, around)
+    return around or _NOTHING
+
+
 def around_queueing(interceptors: Interceptors, runs: Sequence[TaskRun[Any]]) -> AbstractContextManager[Any]:
     """All interceptors around the queueing of these runs, the first outermost."""
-    among = interceptors.queueing
-    return _Around("queueing", among, runs, interceptors.trouble) if among else _NOTHING
+    return _around("queueing", interceptors.queueing, runs, interceptors.trouble)
 
 
 def around_queueing_of_others(
@@ -173,8 +198,7 @@ def around_queueing_of_others(
 
 def around_executing(interceptors: Interceptors, run: TaskRun[Any]) -> AbstractContextManager[Any]:
     """All interceptors around the body of this run, the first outermost."""
-    among = interceptors.executing
-    return _Around("executing", among, run, interceptors.trouble) if among else _NOTHING
+    return _around("executing", interceptors.executing, run, interceptors.trouble)
 
 
 def places_in_process(interceptors: Interceptors) -> list[str]:

@@ -6,43 +6,30 @@ import asyncio
 import heapq
 from typing import Any
 
+import msgspec
+
 from fluid.scheduler.moves import Claimed
 from fluid.scheduler.run import TaskRun
 from fluid.scheduler.task import Task
 
 
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """One claimed run on its way through a slot."""
 
-    __slots__ = (
-        "body",
-        "broker_now",
-        "cancelled_because",
-        "claimed",
-        "claimed_at",
-        "ended",
-        "run",
-        "slot",
-        "task",
-    )
-
-    def __init__(
-        self, claimed: Claimed, run: TaskRun[Any], slot: int, claimed_at: float, broker_now: float
-    ) -> None:
-        self.claimed = claimed
-        self.run = run
-        self.slot = slot
-        self.claimed_at = claimed_at
-        """When the claim was answered, on the monotonic clock."""
-        self.broker_now = broker_now
-        """The same moment by the broker's clock, in milliseconds since the epoch."""
-        self.task: Task | None = None
-        """What it is a run of, once that was found here."""
-        self.body: asyncio.Task[Any] | None = None
-        self.cancelled_because = ""
-        """Why the body was cancelled by us; empty while it was not."""
-        self.ended = False
-        """The body has ended and the slot is free; the outcome may still be on its way."""
+    claimed: Claimed
+    run: TaskRun[Any]
+    slot: int
+    claimed_at: float
+    """When the claim was answered, on the monotonic clock."""
+    broker_now: float
+    """The same moment by the broker's clock, in milliseconds since the epoch."""
+    task: Task | None = None
+    """What it is a run of, once that was found here."""
+    body: asyncio.Task[Any] | None = None
+    cancelled_because: str = ""
+    """Why the body was cancelled by us; empty while it was not."""
+    ended: bool = False
+    """The body has ended and the slot is free; the outcome may still be on its way."""
 
     def by_broker(self, instant: float) -> float:
         """An instant of the monotonic clock by the broker's, in milliseconds since the epoch."""

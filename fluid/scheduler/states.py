@@ -69,8 +69,7 @@ MOVES: dict[TaskState, frozenset[TaskState]] = {
 }
 
 
-def check_move(run_id: str, old: TaskState, new: TaskState) -> None:
-    """Raise `IllegalMoveError` unless a run may go from `old` to `new`."""
-    if new not in MOVES[old]:
-        allowed = ", ".join(sorted(MOVES[old])) or "none: it is final"
-        raise IllegalMoveError(f"run {run_id} cannot go from {old} to {new} (legal: {allowed})")
+def illegal_move(run_id: str, old: TaskState, new: TaskState) -> IllegalMoveError:
+    """The error of a run that was to go from `old` to `new`, which is not among `MOVES`."""
+    allowed = ", ".join(sorted(MOVES[old])) or "none: it is final"
+    return IllegalMoveError(f"run {run_id} cannot go from {old} to {new} (legal: {allowed})")
