@@ -66,9 +66,10 @@ class Distribution:
         """What is yet to be counted: whoever appends to it calls `count_gathered` now and then."""
 
     def observe(self, seconds: float) -> None:
-        """Take an observation, and count it."""
-        self.gathered.append(seconds)
-        self.count_gathered()
+        """Take an observation, and count it; a bound is inside its bucket."""
+        with self._counting:
+            self._counts[bisect_left(self._bounds, seconds)] += 1
+            self._sum += seconds
 
     def exemplify(self, seconds: float, trace: Trace) -> None:
         """Have an observation be the newest example of its bucket; a bound is inside its bucket."""

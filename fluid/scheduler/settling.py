@@ -37,6 +37,7 @@ _MOVES = {
     Kind.held: TaskState.held,
     Kind.dead: TaskState.dead,
 }
+_FINAL = (Kind.success, Kind.failure, Kind.aborted)
 
 
 class Settling(Worker):
@@ -178,7 +179,7 @@ class Settling(Worker):
         if run.state is not _MOVES[kind]:  # one that is handed back before its start is queued still
             run.move(_MOVES[kind])
         run.reason, run.error = finished.reason, finished.error
-        if kind in (Kind.success, Kind.failure, Kind.aborted):
+        if kind in _FINAL:
             latency = max(0.0, (now - finished.attempt.claimed.queued) / 1000)
             self._announcer.ended(run, finished.ran, latency)
         elif kind is Kind.retry:
