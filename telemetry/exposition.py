@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from time import sleep
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
@@ -18,6 +19,10 @@ COMPRESSION = 1
 
 FORMATS_REMEMBERED = 4
 """Prometheus asks for one format, a person for another."""
+
+BREATH = 50e-6
+"""Seconds of rest after each piece that was rendered: the thread of the event loop gets its turn then, for
+which the interpreter would let it wait five milliseconds."""
 
 EOF = b"# EOF\n"
 
@@ -75,6 +80,7 @@ class Writer:
                 if known is None or known[0] != mark:
                     text = self._text(metric, (values, child)).removeprefix(head)
                     known = self._written[metric, values] = (mark, text)
+                    sleep(BREATH)
                 yield known[1]
 
     def _text(self, metric: Metric, *children: tuple[tuple[str, ...], Child]) -> bytes:

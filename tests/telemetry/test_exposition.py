@@ -11,8 +11,9 @@ from prometheus_client.exposition import choose_encoder
 
 from fluid import __version__
 from fluid.scheduler import Event, TaskConsumer, TaskRun, TaskScheduler, TaskState
-from telemetry import Telemetry, names
+from telemetry import Telemetry, exposition, names
 from telemetry.names import CATALOGUE, Kind, Metric
+from telemetry.series import Block, Counts, rows_of
 from tests.support.servers import RedisServer, find_promtool
 from tests.telemetry.conftest import TASKS
 from tests.telemetry.scraping import OPENMETRICS, Scrape, labels_of, read, scrape, without_bounds
@@ -164,3 +165,23 @@ async def test_promtool_finds_nothing_to_say(scheduler: TaskScheduler) -> None:
 
 def test_the_kinds_of_the_catalogue_are_all_in_use() -> None:
     assert {row.kind for row in CATALOGUE} == set(Kind)
+
+
+def test_each_piece_that_is_rendered_lets_the_loop_have_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(exposition, "sleep", rests.append)
+    counts = Counts({"low": 1, "high": 1})
+    block = Block()
+    block.rows[names.RUNS_QUEUED] = counts
+
+    def write() -> int:
+        rests.clear()
+        list(writer.write(rows_of({("greet",): block})))
+        return len(rests)
+
+    writer = exposition.Writer(choose_encoder(TEXT)[0], QUEUE)
+    assert write() == 2
+    assert write() == 0, "nothing has changed, so nothing is rendered"
+    counts.add("low")
+    assert write() == 1
+    assert all(rest > 0 for rest in rests), "a rest of no time may be over before the other thread is awake"
