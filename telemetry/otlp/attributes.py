@@ -12,8 +12,10 @@ from telemetry.otlp.wire import FIXED64, SIZED, VARINT, sized, tag, text, varint
 
 logger = logging.getLogger("telemetry")
 
-SHORT = 32
-"""Characters of a value that is remembered with its key: names of tasks and queues. Ids are longer."""
+SHORT, SMALL = 32, 1 << 16
+"""What is remembered with its key: texts of so many characters, names of tasks and queues; numbers below that,
+ports and attempts. Ids are longer, durations and instants larger.
+"""
 
 # fields of AnyValue
 _STRING = tag(1, SIZED)
@@ -32,7 +34,7 @@ _VALUE = tag(2, SIZED)
 _ITEM = tag(1, SIZED)
 """Of ArrayValue and KeyValueList."""
 
-_INT64 = range(-(1 << 63), 1 << 63)
+_INT64 = 1 << 63
 
 
 def attributes(before: bytes, found: Mapping[str, Any] | None) -> bytes:
@@ -43,12 +45,14 @@ def attributes(before: bytes, found: Mapping[str, Any] | None) -> bytes:
     if not found:
         return b""
     encoded = [b""]
+    add = encoded.append
     for key, value in _plain(found).items():
+        kind = type(value)
         try:
-            if type(value) is str and len(value) <= SHORT:
-                encoded.append(_remembered(key, value))
+            if (kind is str and len(value) <= SHORT) or (kind is int and 0 <= value < SMALL):
+                add(_remembered(key, value))
             else:
-                encoded.append(_pair(key, value))
+                add(_pair(key, value))
         except Exception as error:  # noqa: BLE001 - it is told of
             _Complaint.about(key, error)
     return before.join(encoded)
@@ -66,7 +70,7 @@ def any_value(value: Any) -> bytes:
     if isinstance(value, bool):
         return _BOOL + varint(value)
     if isinstance(value, int):
-        return _INT + varint(value) if value in _INT64 else _STRING + text(str(value))
+        return _INT + varint(value) if -_INT64 <= value < _INT64 else _STRING + text(str(value))
     if isinstance(value, float):
         return _DOUBLE(_DOUBLE_TAG, value)
     if isinstance(value, bytes):
@@ -119,5 +123,6 @@ def _key(key: str) -> bytes:
 
 
 @lru_cache(512)
-def _remembered(key: str, value: str) -> bytes:
+def _remembered(key: str, value: str | int) -> bytes:
+    """The same. A bool or a float is not to come here: it equals a whole number."""
     return _pair(key, value)

@@ -12,6 +12,9 @@ from telemetry.otlp.attributes import attributes
 from telemetry.otlp.envelope import Request, request
 from telemetry.otlp.wire import FIXED32, FIXED64, SIZED, VARINT, sized, tag, text, varint
 
+_WHEREABOUTS = [(0x100).to_bytes(4, "little"), (0x300).to_bytes(4, "little")]
+"""Flags of what is in this process and in another, of parents and links; the lower bit says that it is known."""
+
 # of Span; ids are behind a tag and a size
 _IDS = Struct("<2s16s2s8s").pack
 _TRACE_ID, _SPAN_ID = tag(1, SIZED) + varint(16), tag(2, SIZED) + varint(8)
@@ -28,7 +31,7 @@ _DROPPED_EVENTS = tag(12, VARINT)
 _LINK = tag(13, SIZED)
 _DROPPED_LINKS = tag(14, VARINT)
 _STATUS = tag(15, SIZED)
-_FLAGS = tag(16, FIXED32)
+_FLAGS = [tag(16, FIXED32) + flags for flags in _WHEREABOUTS]
 
 # of Event
 _EVENT_TIME = Struct("<cQ").pack
@@ -40,14 +43,12 @@ _EVENT_DROPPED = tag(4, VARINT)
 # of Link, whose ids have the tags of a span's
 _LINK_ATTRIBUTE = tag(4, SIZED)
 _LINK_DROPPED = tag(5, VARINT)
-_LINK_FLAGS = tag(6, FIXED32)
+_LINK_FLAGS = [tag(6, FIXED32) + flags for flags in _WHEREABOUTS]
 
 # of Status
 _STATUS_MESSAGE = tag(2, SIZED)
 _STATUS_CODE = tag(3, VARINT)
-
-_LOCAL, _REMOTE = (0x100).to_bytes(4, "little"), (0x300).to_bytes(4, "little")
-"""Flags: whether the parent, or the linked span, is in another process. The upper bit says that it is known."""
+_UNSET = _STATUS + sized(b"")
 
 
 def encode_spans(batch: Sequence[ReadableSpan]) -> Request:
@@ -60,24 +61,30 @@ def _span(span: ReadableSpan) -> bytes:
     if context is None:
         raise ValueError(f"the span {span.name!r} has no context")
     parent = span.parent
-    parts = [_ids(context)]
-    if context.trace_state:
-        parts.append(_TRACE_STATE + text(context.trace_state.to_header()))
-    if parent is not None:
-        parts.append(_PARENT + parent.span_id.to_bytes(8, "big"))
-    parts += (
+    parts = [
+        _ids(context),
         _NAME + text(span.name),
         _KINDS[span.kind],
         _TIMES(_START, span.start_time or 0, _END, span.end_time or 0),
         attributes(_ATTRIBUTE, span.attributes),
-        _count(_DROPPED_ATTRIBUTES, span.dropped_attributes),
-        *[_EVENT + _event(event) for event in span.events],
-        _count(_DROPPED_EVENTS, span.dropped_events),
-        *[_LINK + _link(link) for link in span.links],
-        _count(_DROPPED_LINKS, span.dropped_links),
-        _STATUS + _status(span.status),
-        _FLAGS + _whereabouts(parent),
-    )
+    ]
+    add = parts.append
+    if context.trace_state:
+        add(_TRACE_STATE + text(context.trace_state.to_header()))
+    if parent is not None:
+        add(_PARENT + parent.span_id.to_bytes(8, "big"))
+    for event in span.events:
+        add(_EVENT + _event(event))
+    for link in span.links:
+        add(_LINK + _link(link))
+    if dropped := span.dropped_attributes:
+        add(_DROPPED_ATTRIBUTES + varint(dropped))
+    if dropped := span.dropped_events:
+        add(_DROPPED_EVENTS + varint(dropped))
+    if dropped := span.dropped_links:
+        add(_DROPPED_LINKS + varint(dropped))
+    add(_status(span.status))
+    add(_FLAGS[parent is not None and parent.is_remote])
     return b"".join(parts)
 
 
@@ -87,35 +94,27 @@ def _ids(context: SpanContext) -> bytes:
 
 
 def _event(event: Event) -> bytes:
-    return sized(
+    encoded = (
         _EVENT_TIME(_EVENT_TIME_TAG, event.timestamp or 0)
         + _EVENT_NAME
         + text(event.name)
         + attributes(_EVENT_ATTRIBUTE, event.attributes)
-        + _count(_EVENT_DROPPED, event.dropped_attributes)
     )
+    if dropped := event.dropped_attributes:
+        encoded += _EVENT_DROPPED + varint(dropped)
+    return sized(encoded)
 
 
 def _link(link: Link) -> bytes:
-    return sized(
-        _ids(link.context)
-        + attributes(_LINK_ATTRIBUTE, link.attributes)
-        + _count(_LINK_DROPPED, link.dropped_attributes)
-        + _LINK_FLAGS
-        + _whereabouts(link.context)
-    )
+    context = link.context
+    encoded = _ids(context) + attributes(_LINK_ATTRIBUTE, link.attributes) + _LINK_FLAGS[context.is_remote]
+    if dropped := link.dropped_attributes:
+        encoded += _LINK_DROPPED + varint(dropped)
+    return sized(encoded)
 
 
 def _status(status: Status) -> bytes:
     if status.is_unset:
-        return sized(b"")
+        return _UNSET
     said = _STATUS_MESSAGE + text(status.description) if status.description else b""
-    return sized(said + _STATUS_CODE + varint(status.status_code.value))
-
-
-def _whereabouts(context: SpanContext | None) -> bytes:
-    return _REMOTE if context is not None and context.is_remote else _LOCAL
-
-
-def _count(before: bytes, number: int) -> bytes:
-    return before + varint(number) if number else b""
+    return _STATUS + sized(said + _STATUS_CODE + varint(status.status_code.value))

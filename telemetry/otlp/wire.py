@@ -37,7 +37,8 @@ def varint(number: int) -> bytes:
 
 def sized(value: bytes) -> bytes:
     """A value behind its size."""
-    return varint(len(value)) + value
+    size = len(value)
+    return (_ONE_BYTE[size] if size < 128 else varint(size)) + value
 
 
 def text(value: str) -> bytes:
