@@ -8,11 +8,11 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
 from fluid.plugins import Finding, Mark
+from telemetry.otlp.destination import PREFIX, destination, endpoint, shown
 from telemetry.providers import asks_for, is_disabled, why_not
 from telemetry.server import PORTS_TRIED
 from telemetry.settings import TelemetrySettings
@@ -21,7 +21,6 @@ SECONDS = 3.0
 """How long an answer may take."""
 
 EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask who binds all
-OTLP = "OTEL_EXPORTER_OTLP"
 SIGNALS = ("traces", "logs")
 """What is sent; metrics are scraped."""
 
@@ -137,48 +136,32 @@ async def _exporter(http: aiohttp.ClientSession) -> list[Finding]:
         return [Finding("exporter", Mark.skipped, "OTEL_SDK_DISABLED=true: nothing is exported")]
     asked = [signal for signal in SIGNALS if asks_for(signal)]
     if not asked:
-        return [Finding("exporter", Mark.skipped, f"{OTLP}_ENDPOINT is not set: nothing is exported")]
+        return [Finding("exporter", Mark.skipped, f"{PREFIX}_ENDPOINT is not set: nothing is exported")]
     faults = await asyncio.gather(*(_fault_of_export(http, signal) for signal in asked))
     broken = "; ".join(filter(None, faults))
     if broken:
-        advice = f"start the collector (http/protobuf, port 4318), or mend {OTLP}_ENDPOINT and {OTLP}_HEADERS"
+        advice = (
+            f"start the collector (http/protobuf, port 4318), or mend {PREFIX}_ENDPOINT and {PREFIX}_HEADERS"
+        )
         return [Finding("exporter", Mark.broken, broken, advice)]
-    told = " and ".join(f"{signal} to {_shown(signal)}" for signal in asked)
+    told = " and ".join(f"{signal} to {shown(endpoint(signal))}" for signal in asked)
     return [Finding("exporter", Mark.fine, f"it takes {told}")]
-
-
-def _endpoint(signal: str) -> str:
-    """Where a signal is sent, by the standard variables."""
-    endpoint = os.environ[asks_for(signal)]
-    own = asks_for(signal) != f"{OTLP}_ENDPOINT"
-    return endpoint if own else f"{endpoint.rstrip('/')}/v1/{signal}"
 
 
 async def _fault_of_export(http: aiohttp.ClientSession, signal: str) -> str:
     """What goes wrong when an empty batch is sent; nothing when it is taken."""
     if fault := why_not(signal):
         return f"no {signal} are exported: {fault}"
-    headers = {"Content-Type": "application/x-protobuf"} | _headers(signal)
+    there = destination(signal)
+    headers = there.headers | {"content-type": "application/x-protobuf"}
     try:
-        async with http.post(_endpoint(signal), data=b"", headers=headers, allow_redirects=False) as answer:
+        async with http.post(there.url, data=b"", headers=headers, allow_redirects=False) as answer:
             if answer.status < 300:
                 return ""
             why = f"answers {answer.status}"
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         why = f"does not answer: {_words(error)}"
-    return f"{_shown(signal)} {why}"
-
-
-def _headers(signal: str) -> dict[str, str]:
-    text = os.environ.get(f"{OTLP}_{signal.upper()}_HEADERS") or os.environ.get(f"{OTLP}_HEADERS", "")
-    pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
-    return {unquote(name.strip()): unquote(value.strip()) for name, _, value in pairs}
-
-
-def _shown(signal: str) -> str:
-    """Where it is sent, without a login."""
-    parts = urlsplit(_endpoint(signal))
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return f"{there.shown} {why}"
 
 
 def _words(error: Exception) -> str:

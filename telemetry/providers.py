@@ -11,6 +11,7 @@ import atexit
 import logging
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from opentelemetry import trace
@@ -22,26 +23,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from telemetry.names import DROP_CAUSE
-from telemetry.sending import RecordSender, Sender, SpanSender
+from telemetry.otlp.destination import PREFIX, destination, fault_of_endpoint, variable
+from telemetry.sending import Exporter, RecordSender, Sender, SpanSender
 
 logger = logging.getLogger("telemetry")
 
 PROTOCOL = "http/protobuf"
-
-
-class LastingResource(Resource):
-    """What this process is, with a hash that is reckoned once.
-
-    The exporters ask for it with each span and record, and the SDK's own is that of a JSON document.
-    """
-
-    def __init__(self) -> None:
-        found = Resource.create()
-        super().__init__(found.attributes, found.schema_url)
-        self._hash = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._hash
 
 
 class Providers:
@@ -63,10 +50,11 @@ class Providers:
             return known
         if not _exports("traces"):
             return None
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from telemetry.otlp.exporter import Exporter
+        from telemetry.otlp.spans import encode_spans
 
-        self._spans = self._sender(OTLPSpanExporter(), "BSP", "spans")
-        provider = sdk_trace.TracerProvider(resource=LastingResource(), shutdown_on_exit=False)
+        self._spans = self._sender(Exporter(destination("traces"), encode_spans), "BSP", "spans")
+        provider = sdk_trace.TracerProvider(resource=Resource.create(), shutdown_on_exit=False)
         provider.add_span_processor(SpanSender(self._spans))
         trace.set_tracer_provider(provider)
         return provider
@@ -92,10 +80,11 @@ class Providers:
     def _new_record_provider(self) -> LoggerProvider:
         if is_disabled() or not _exports("logs"):
             return NoOpLoggerProvider()
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+        from telemetry.otlp.exporter import Exporter
+        from telemetry.otlp.records import encode_records
 
-        self._records = self._sender(OTLPLogExporter(), "BLRP", "log records")
-        provider = sdk_logs.LoggerProvider(resource=LastingResource(), shutdown_on_exit=False)
+        self._records = self._sender(Exporter(destination("logs"), encode_records), "BLRP", "log records")
+        provider = sdk_logs.LoggerProvider(resource=Resource.create(), shutdown_on_exit=False)
         provider.add_log_record_processor(RecordSender(self._records))
         return provider
 
@@ -152,8 +141,7 @@ def is_disabled() -> bool:
 
 def asks_for(signal: str) -> str:
     """The variable that asks for the export of a signal, `traces` or `logs`; empty when none does."""
-    names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    asked = next((name for name in names if os.environ.get(name)), "")
+    asked, _ = variable(signal, "ENDPOINT")
     return "" if _exporter(signal) == "none" else asked
 
 
@@ -165,15 +153,15 @@ def asks_for_lines() -> bool:
 
 def why_not(signal: str) -> str:
     """Why the export of a signal that was asked for cannot be had; empty when it can."""
-    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}"
-    protocol = os.environ.get(f"{own}_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or PROTOCOL
+    protocol = variable(signal, "PROTOCOL")[1] or PROTOCOL
     if _exporter(signal) != "otlp":
         return f"OTEL_{signal.upper()}_EXPORTER={_exporter(signal)} is not known here, set `otlp` or `none`"
     if protocol != PROTOCOL:
-        return f"{protocol} is not spoken here, set {own}_PROTOCOL={PROTOCOL} and the endpoint that speaks it"
-    if not _installed():
+        own = f"{PREFIX}_{signal.upper()}_PROTOCOL"
+        return f"{protocol} is not spoken here, set {own}={PROTOCOL} and the endpoint that speaks it"
+    if find_spec("urllib3") is None:
         return "the exporter is not installed, pip install 'fluid-tasks[otlp]'"
-    return ""
+    return fault_of_endpoint(signal)
 
 
 def _exporter(signal: str) -> str:
@@ -187,14 +175,6 @@ def _exports(signal: str) -> bool:
         logger.warning("%s is set, but no %s are exported: %s", asked, signal, fault)
         return False
     return bool(asked)
-
-
-def _installed() -> bool:
-    try:
-        import opentelemetry.exporter.otlp.proto.http  # noqa: F401 - heavy, and only for who exports
-    except ImportError:
-        return False
-    return True
 
 
 def _number(name: str, default: int) -> int:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, get_value, set_value
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from telemetry.quieting import Quieting
+from telemetry.trouble import DeliveryError, Trouble
 
 STOP_SECONDS = 3.0
 """What a stop may take for what has not been sent yet."""
@@ -25,13 +25,19 @@ T = TypeVar("T", contravariant=True)
 
 
 class Exporter(Protocol[T]):
-    """What the exporters of the SDK have in common."""
+    """What sends a batch."""
 
-    def export(self, batch: Sequence[T], /) -> Any:
-        """Send these; the result's name is `SUCCESS` when that worked."""
+    def export(self, batch: Sequence[T], trouble: Callable[[str], None], /) -> None:
+        """Send these; `trouble` is told why a try has failed after which there is another one.
+
+        An error where they were given up: all of them, unless it is a `DeliveryError` that says how many.
+        """
 
     def shutdown(self) -> None:
         """Give up what is under way."""
+
+    def start_afresh(self) -> None:
+        """In a child that was forked: use nothing that is the parent's."""
 
 
 def is_sending() -> bool:
@@ -47,7 +53,6 @@ class Sender(Generic[T]):
     ) -> None:
         """`delay`: seconds that something waits for others, unless a `batch` is full before."""
         self._exporter = exporter
-        self._quieting = Quieting(exporter, name)
         self._name = name
         self._queue_size = queue_size
         self._batch = min(batch, queue_size)
@@ -57,6 +62,8 @@ class Sender(Generic[T]):
     def _begin(self) -> None:
         self._queue: deque[T] = deque()
         self._dropped = {"queue_full": 0, "export_failed": 0, "stopped": 0}
+        self._failures = 0
+        self._trouble = Trouble(self._name)
         self._state = threading.Condition()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -70,6 +77,7 @@ class Sender(Generic[T]):
 
     def start_afresh(self) -> None:
         """In a child that was forked: what waits is the parent's, and its thread is not here."""
+        self._exporter.start_afresh()
         self._begin()
 
     def offer(self, one: T) -> None:
@@ -89,14 +97,14 @@ class Sender(Generic[T]):
 
     def flush(self, seconds: float) -> bool:
         """Send what waits now; False when that failed or took longer."""
-        failures = self._dropped["export_failed"]
+        failures = self._failures
         self._wake.set()
 
         def over() -> bool:
-            return self._dropped["export_failed"] > failures or not (self._queue or self._busy)
+            return self._failures > failures or not (self._queue or self._busy)
 
         with self._state:
-            self._stuck = not self._state.wait_for(over, seconds) or self._dropped["export_failed"] > failures
+            self._stuck = not self._state.wait_for(over, seconds) or self._failures > failures
         return not self._stuck
 
     def close(self, seconds: float = STOP_SECONDS) -> None:
@@ -128,7 +136,6 @@ class Sender(Generic[T]):
     def _run(self) -> None:
         # what the exporter's own HTTP client does is not to be traced
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-        self._quieting.begin()
         while not self._closed:
             self._wake.wait(self._delay)
             self._wake.clear()
@@ -138,26 +145,31 @@ class Sender(Generic[T]):
             with self._state:
                 self._busy = False
                 self._state.notify_all()
-        self._quieting.end()
 
     def _send(self, batch: list[T]) -> None:
         self._under_way = len(batch)
-        error: Exception | None = None
-        try:
-            sent = self._exporter.export(batch).name == "SUCCESS"
-        except Exception as raised:  # noqa: BLE001 - it is told of
-            sent, error = False, raised
-        if sent:
-            self._quieting.sent()
-        else:
-            self._quieting.failed(len(batch), error)
+        lost = self._export(batch)
+        failed = lost == len(batch)
         with self._state:
-            self._stuck = self._stuck and not sent
+            self._stuck = self._stuck and failed
             # what was under way at the close has been counted there
-            if not sent and not self._closed:
-                self._dropped["export_failed"] += len(batch)
+            if not self._closed:
+                self._failures += failed
+                self._dropped["export_failed"] += lost
             self._under_way = 0
             self._state.notify_all()
+
+    def _export(self, batch: list[T]) -> int:
+        """How many of them did not arrive."""
+        try:
+            self._exporter.export(batch, self._trouble.begins)
+        except Exception as error:  # noqa: BLE001 - it is told of
+            count = error.count if isinstance(error, DeliveryError) else None
+            lost = len(batch) if count is None else count
+            self._trouble.lost(lost, error)
+            return lost
+        self._trouble.ends()
+        return 0
 
 
 class SpanSender(SpanProcessor):

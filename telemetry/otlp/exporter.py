@@ -1,0 +1,180 @@
+"""Sends batches to a receiver, again and again for a while if it has to.
+
+This room is imported only by who exports: it loads an HTTP client.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from random import uniform
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import TimeoutError as TookTooLong
+
+from fluid import __version__
+from fluid.clock import elapsed
+from telemetry.otlp.answers import Answer, words
+from telemetry.otlp.destination import Destination, basic, shown
+from telemetry.otlp.envelope import Request
+from telemetry.trouble import DeliveryError
+
+logger = logging.getLogger("telemetry")
+
+FIRST_WAIT = 1.0
+"""Seconds until the second try; then twice as many each time."""
+
+JITTER = 0.2
+"""By what part a wait may be shorter or longer, so that many processes do not come back together."""
+
+MOST_READ = 65_536
+"""Bytes of an answer."""
+
+T = TypeVar("T")
+
+
+class Exporter(Generic[T]):
+    """Sends to one destination. One thread uses it; `shutdown` may come from another."""
+
+    def __init__(self, destination: Destination, encode: Callable[[Sequence[T]], Request]) -> None:
+        self._destination = destination
+        self._encode = encode
+        self._headers = {
+            "user-agent": f"fluid-tasks/{__version__}",
+            **destination.headers,
+            "content-type": "application/x-protobuf",
+        }
+        if destination.compression != "none":
+            self._headers["content-encoding"] = destination.compression
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """In a child that was forked: the connections are the parent's."""
+        self._over = threading.Event()
+        self._pool = _pool(self._destination)
+
+    def export(self, batch: Sequence[T], trouble: Callable[[str], None], /) -> None:
+        """Send a batch, for as long as the destination's timeout. `trouble` is told why a try failed.
+
+        `DeliveryError` where all of the batch, or a part of it, was given up.
+        """
+        request = self._encode(batch)
+        answer = self._deliver(self._compressed(request.data), trouble) if request.data else None
+        if request.left_out:
+            raise DeliveryError(f"cannot be encoded: {request.fault!r}", request.left_out)
+        rejected = answer.rejected(len(batch)) if answer else None
+        if rejected is not None:
+            raise rejected
+
+    def shutdown(self) -> None:
+        """Try no more. What has been sent already may still be answered."""
+        self._over.set()
+        self._pool.clear()
+
+    def _compressed(self, data: bytes) -> bytes:
+        match self._destination.compression:
+            case "gzip":
+                return gzip.compress(data)
+            case "deflate":
+                return zlib.compress(data)
+        return data
+
+    def _deliver(self, data: bytes, trouble: Callable[[str], None]) -> Answer:
+        """Try until a batch has arrived, and no longer than the timeout."""
+        until = elapsed() + self._destination.timeout
+        wait = FIRST_WAIT
+        while True:
+            answer, why = self._try(data, until)
+            if answer is not None and answer.is_success:
+                return answer
+            pause = wait * uniform(1 - JITTER, 1 + JITTER)
+            if answer is not None and answer.wait is not None:
+                pause = answer.wait
+            if (answer is not None and not answer.passes) or elapsed() + pause > until:
+                raise DeliveryError(why)
+            trouble(why)
+            if self._over.wait(pause):
+                raise DeliveryError(why)
+            wait *= 2
+
+    def _try(self, data: bytes, until: float) -> tuple[Answer | None, str]:
+        """The answer, or None where there is none; and what is wrong with that."""
+        where = self._destination.shown
+        try:
+            try:
+                answer = self._post(data, until - elapsed())
+            except ProtocolError:
+                # the receiver has closed a connection that was kept: a new one is made
+                answer = self._post(data, until - elapsed())
+        except HTTPError as error:
+            return None, f"{where} does not answer: {_reason(error)}"
+        return answer, f"{where} answers {answer.status}"
+
+    def _post(self, data: bytes, seconds: float) -> Answer:
+        response = self._pool.request(
+            "POST",
+            self._destination.url,
+            body=data,
+            headers=self._headers,
+            timeout=urllib3.Timeout(total=max(seconds, 0.001)),
+            retries=False,
+            preload_content=False,
+        )
+        try:
+            body = response.read(MOST_READ, decode_content=False)
+        except HTTPError:  # what it took it has taken
+            body = b""
+        finally:
+            # one that was read to its end has given its connection back
+            response.close()
+        return Answer(response.status, response.headers, body)
+
+
+def _reason(error: BaseException) -> str:
+    """What is behind an error of the client: its own words are about pools."""
+    if isinstance(error, TookTooLong):
+        return "it takes too long"
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return words(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def _pool(destination: Destination) -> urllib3.PoolManager:
+    tls = {
+        "ca_certs": destination.certificate,
+        "cert_file": destination.client_certificate,
+        "key_file": destination.client_key,
+    }
+    proxy = _proxy(destination.url)
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=1, **tls)
+    login, there, _ = urlsplit(proxy).netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    return urllib3.ProxyManager(
+        urlsplit(proxy)._replace(netloc=urlsplit(proxy).netloc.rpartition("@")[2]).geturl(),
+        proxy_headers={"proxy-authorization": basic(user, password)} if there else None,
+        maxsize=1,
+        **tls,
+    )
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the variables of the system name for a URL."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        logger.warning("the proxy %s is no HTTP proxy: it is not used", shown(proxy))
+        return None
+    return proxy
