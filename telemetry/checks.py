@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,9 +139,8 @@ async def _exporter(http: aiohttp.ClientSession) -> list[Finding]:
     faults = await asyncio.gather(*(_fault_of_export(http, signal) for signal in asked))
     broken = "; ".join(filter(None, faults))
     if broken:
-        advice = (
-            f"start the collector (http/protobuf, port 4318), or mend {PREFIX}_ENDPOINT and {PREFIX}_HEADERS"
-        )
+        variables = f"{PREFIX}_ENDPOINT and {PREFIX}_HEADERS"
+        advice = f"start the collector (http/protobuf, port 4318), or mend {variables}"
         return [Finding("exporter", Mark.broken, broken, advice)]
     told = " and ".join(f"{signal} to {shown(endpoint(signal))}" for signal in asked)
     return [Finding("exporter", Mark.fine, f"it takes {told}")]

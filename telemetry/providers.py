@@ -24,7 +24,7 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from telemetry.names import DROP_CAUSE
 from telemetry.otlp.destination import PREFIX, destination, fault_of_endpoint, variable
-from telemetry.sending import Exporter, RecordSender, Sender, SpanSender
+from telemetry.sending import RecordSender, Sender, SpanSender
 
 logger = logging.getLogger("telemetry")
 

@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from fluid.clock import timestamp
 from fluid.masking import mask_text
 from telemetry.otlp.wire import fields
-from telemetry.trouble import DeliveryError
 
 PASSING = frozenset({429, 502, 503, 504})
 """Those that are tried again: the receiver is busy, or not there yet."""
@@ -48,13 +47,13 @@ class Answer:
         except (ValueError, OverflowError):
             return None
 
-    def rejected(self, sent: int) -> DeliveryError | None:
-        """What of the `sent` a receiver has refused although it took the batch; None where it took all."""
+    def refused(self, sent: int) -> tuple[int, str]:
+        """How many of the `sent` a receiver that took the batch did not take, and why."""
         try:
             count, why = _partial_success(self.body)
         except ValueError:  # it speaks another language, or its answer was cut off
-            return None
-        return DeliveryError(f"{count} of {sent} were refused: {why}", count) if 0 < count <= sent else None
+            return 0, ""
+        return (count, f"{count} of {sent} were refused: {why}") if 0 < count <= sent else (0, "")
 
 
 def words(text: str) -> str:

@@ -13,8 +13,8 @@ from telemetry.otlp.wire import FIXED64, SIZED, VARINT, sized, tag, text, varint
 logger = logging.getLogger("telemetry")
 
 SHORT, SMALL = 32, 1 << 16
-"""What is remembered with its key: texts of so many characters, names of tasks and queues; numbers below that,
-ports and attempts. Ids are longer, durations and instants larger.
+"""What is remembered with its key: texts of so many characters, names of tasks and queues; numbers below
+that, ports and attempts. Ids are longer.
 """
 
 # fields of AnyValue

@@ -1,7 +1,7 @@
 """Where a signal is sent, and how, by the `OTEL_EXPORTER_OTLP_*` variables.
 
-One of the signal's own, such as `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, goes before the one for all signals. What
-cannot be used is told of, and it is as if the variable were not set.
+One of the signal's own, such as `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, goes before the one for all signals.
+What cannot be used is told of, and it is as if the variable were not set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """Of a header."""
 
 _STRICT_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")
-"""Of a header as the specification has it, with its special characters as in a URL; others are taken as they are."""
+"""Of a header as the specification has it, quoted as in a URL; others are taken as they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from random import uniform
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -67,11 +67,11 @@ class Exporter(Generic[T]):
         """
         request = self._encode(batch)
         answer = self._deliver(self._compressed(request.data), trouble) if request.data else None
+        refused, why = answer.refused(len(batch)) if answer else (0, "")
         if request.left_out:
-            raise DeliveryError(f"cannot be encoded: {request.fault!r}", request.left_out)
-        rejected = answer.rejected(len(batch)) if answer else None
-        if rejected is not None:
-            raise rejected
+            why = f"{request.left_out} of {len(batch)} could not be encoded: {words(repr(request.fault))}"
+        if lost := refused + request.left_out:
+            raise DeliveryError(why, lost)
 
     def shutdown(self) -> None:
         """Try no more. What has been sent already may still be answered."""
@@ -147,7 +147,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _pool(destination: Destination) -> urllib3.PoolManager:
-    tls = {
+    tls: dict[str, Any] = {
         "ca_certs": destination.certificate,
         "cert_file": destination.client_certificate,
         "key_file": destination.client_key,

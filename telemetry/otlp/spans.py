@@ -13,7 +13,7 @@ from telemetry.otlp.envelope import Request, request
 from telemetry.otlp.wire import FIXED32, FIXED64, SIZED, VARINT, sized, tag, text, varint
 
 _WHEREABOUTS = [(0x100).to_bytes(4, "little"), (0x300).to_bytes(4, "little")]
-"""Flags of what is in this process and in another, of parents and links; the lower bit says that it is known."""
+"""Flags of a parent or a link: in this process, in another. The lower bit says that it is known."""
 
 # of Span; ids are behind a tag and a size
 _IDS = Struct("<2s16s2s8s").pack

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from opentelemetry.sdk.trace.export import SpanExportResult
 
 from telemetry.sending import Sender
+from telemetry.trouble import DeliveryError
+
+Trouble = Callable[[str], None]
 
 PATIENCE = 30.0
 NEVER = 3600.0
 
 
 class Exporter:
-    """Keeps what it is given, unless it is told to fail."""
+    """Keeps what it is given, unless it is told to fail; how often it was told to start afresh."""
 
-    def __init__(self, outcome: Callable[[], SpanExportResult] = lambda: SpanExportResult.SUCCESS) -> None:
+    def __init__(self, outcome: Callable[[Trouble], None] = lambda _: None) -> None:
         self.batches: list[list[int]] = []
         self.outcome = outcome
         self.came = threading.Event()
+        self.afresh = 0
 
-    def export(self, batch: Sequence[int], /) -> SpanExportResult:
+    def export(self, batch: Sequence[int], trouble: Trouble, /) -> None:
         self.batches.append(list(batch))
         self.came.set()
-        return self.outcome()
+        self.outcome(trouble)
 
     def shutdown(self) -> None:
         self.came.set()
+
+    def start_afresh(self) -> None:
+        self.afresh += 1
 
 
 @contextmanager
@@ -60,24 +65,32 @@ def test_what_waits_goes_after_the_delay() -> None:
         assert exporter.batches == [[1]]
 
 
-def fail() -> SpanExportResult:
-    return SpanExportResult.FAILURE
+def fail(_: Trouble) -> None:
+    raise DeliveryError("refused")
 
 
-def blow_up() -> SpanExportResult:
+def blow_up(_: Trouble) -> None:
     raise ValueError("no")
+
+
+def lose_one(_: Trouble) -> None:
+    raise DeliveryError("1 of 3 were refused", 1)
+
+
+def succeed(_: Trouble) -> None:
+    """All arrives."""
 
 
 @pytest.mark.parametrize("outcome", [fail, blow_up])
 def test_a_batch_that_cannot_be_sent_is_counted_and_a_flush_says_so(
-    outcome: Callable[[], SpanExportResult],
+    outcome: Callable[[Trouble], None],
 ) -> None:
     exporter = Exporter(outcome)
     with sending(exporter) as sender:
         sender.offer(1)
         assert not sender.flush(PATIENCE)
         assert sender.dropped == {"queue_full": 0, "export_failed": 1, "stopped": 0}
-        exporter.outcome = lambda: SpanExportResult.SUCCESS
+        exporter.outcome = succeed
         sender.offer(2)
         assert sender.flush(PATIENCE)
 
@@ -85,28 +98,37 @@ def test_a_batch_that_cannot_be_sent_is_counted_and_a_flush_says_so(
 def test_an_exporter_in_trouble_is_told_of_when_it_begins_and_when_it_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    exporters = logging.getLogger(__name__)
-
-    def complain() -> SpanExportResult:
+    def complain(trouble: Trouble) -> None:
         for _ in range(5):
-            exporters.warning("trying again")
-        return SpanExportResult.FAILURE
+            trouble("no answer")
+        raise DeliveryError("given up")
 
     exporter = Exporter(complain)
     with sending(exporter) as sender:
         for number in range(3):
             sender.offer(number)
             assert not sender.flush(PATIENCE)
-        exporters.warning("of somebody else")
-        exporter.outcome = lambda: SpanExportResult.SUCCESS
+        exporter.outcome = succeed
         for number in range(2):
             sender.offer(number)
             assert sender.flush(PATIENCE)
-    begun, other, over = [record.getMessage() for record in caplog.records]
-    assert begun.startswith("numbers cannot be sent: trying again;")
-    assert other == "of somebody else"
-    assert over.startswith("numbers are sent again, after ")
-    assert over.endswith("; 3 were given up, 15 lines of the exporter were held back")
+    begun, over = caplog.records
+    assert begun.getMessage().startswith("numbers cannot be sent: no answer;")
+    assert begun.exc_info is None
+    assert over.getMessage().startswith("numbers are sent again, after ")
+    assert over.getMessage().endswith("; 3 were given up")
+
+
+def test_of_a_batch_that_arrived_in_part_the_rest_is_counted_and_it_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with sending(Exporter(lose_one)) as sender:
+        for number in range(3):
+            sender.offer(number)
+        assert sender.flush(PATIENCE)
+        assert sender.dropped == {"queue_full": 0, "export_failed": 1, "stopped": 0}
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.startswith("numbers cannot be sent: 1 of 3 were refused;")
 
 
 def test_what_an_exporter_raises_is_told_once_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -119,30 +141,12 @@ def test_what_an_exporter_raises_is_told_once_with_its_traceback(caplog: pytest.
     assert told.exc_info is not None
 
 
-class ExporterElsewhere(Exporter):
-    """One whose lines are nobody else's."""
-
-    __module__ = f"{__name__}.elsewhere"
-
-
-def test_nothing_is_held_back_after_the_end() -> None:
-    exporters = logging.getLogger(ExporterElsewhere.__module__)
-    before = set(threading.enumerate())
-    with sending(ExporterElsewhere()) as sender:
-        sender.offer(1)
-        assert sender.flush(PATIENCE)
-        [thread] = [one for one in set(threading.enumerate()) - before if one.name == "numbers"]
-        assert len(exporters.filters) == 1
-    thread.join(PATIENCE)
-    assert exporters.filters == []
-
-
 def test_an_exporter_that_never_answers_holds_up_neither_flush_nor_close_and_what_it_has_is_counted() -> None:
     over = threading.Event()
 
-    def stand_still() -> SpanExportResult:
+    def stand_still(_: Trouble) -> None:
         over.wait()
-        return SpanExportResult.FAILURE
+        raise DeliveryError("too late")
 
     exporter = Exporter(stand_still)
     with sending(exporter) as sender:
@@ -168,3 +172,4 @@ def test_a_child_that_was_forked_starts_afresh() -> None:
         sender.offer(2)
         assert sender.flush(PATIENCE)
         assert [2] in exporter.batches
+        assert exporter.afresh == 1
