@@ -105,10 +105,12 @@ class _Complaint:
             logger.warning(told, name, error)
 
 
-def _plain(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same, as a dict where there is one within it: that of the SDK is slow to walk through."""
-    copy = getattr(found, "copy", None)
-    return found if copy is None else copy()
+def _plain(found: Any) -> Mapping[str, Any]:
+    """The same as a dict: the mapping of the SDK is slow to walk through, but has a copy of the one within."""
+    try:
+        return found.copy()  # type: ignore[no-any-return]
+    except AttributeError:
+        return dict(found)
 
 
 def _pair(key: str, value: Any) -> bytes:
