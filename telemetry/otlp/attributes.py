@@ -106,7 +106,7 @@ class _Complaint:
 
 
 def _plain(found: Any) -> Mapping[str, Any]:
-    """The same as a dict: the mapping of the SDK is slow to walk through, but has a copy of the one within."""
+    """The same as a dict: that of the SDK is slow to walk through, but gives a copy of the dict in it."""
     try:
         return found.copy()  # type: ignore[no-any-return]
     except AttributeError:

@@ -17,7 +17,6 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
-from urllib3.exceptions import TimeoutError as TookTooLong
 
 from fluid import __version__
 from fluid.clock import elapsed
@@ -139,10 +138,10 @@ class Exporter(Generic[T]):
 
 def _reason(error: BaseException) -> str:
     """What is behind an error of the client: its own words are about pools."""
-    if isinstance(error, TookTooLong):
-        return "it takes too long"
     while inner := error.__cause__ or error.__context__:
         error = inner
+    if isinstance(error, TimeoutError):
+        return "it takes too long"
     return words(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 

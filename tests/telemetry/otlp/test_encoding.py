@@ -187,9 +187,8 @@ def test_a_text_that_utf_8_cannot_say_is_sent_without_what_it_cannot_say() -> No
 
 
 @pytest.fixture
-def _nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room._Complaint, "told", False)
-    yield
 
 
 class Odd(Mapping[str, Any]):

@@ -44,5 +44,5 @@ def test_whatever_comes_is_read_or_is_a_value_error(message: bytes) -> None:
     ids=["no value", "cut off", "no end", "a group", "half a number"],
 )
 def test_a_damaged_message_is_an_error(message: bytes) -> None:
-    with pytest.raises(ValueError, match="message|number|written"):
+    with pytest.raises(ValueError, match=r"message|number|written"):
         list(fields(message))
