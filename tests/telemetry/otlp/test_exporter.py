@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from telemetry.otlp.envelope import Request
 from telemetry.otlp.exporter import Exporter
 from telemetry.otlp.wire import SIZED, VARINT, sized, tag, text, varint
 from telemetry.trouble import DeliveryError
+from tests.support.certificates import certificate
 from tests.support.lifeline import LOOPBACK, free_port
 
 PATIENCE = 30.0
@@ -70,7 +73,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(*replies: Reply) -> Iterator[Receiver]:
+def receiving(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     receiver = Receiver(list(replies))
 
     class Handler(BaseHTTPRequestHandler):
@@ -86,7 +89,10 @@ def receiving(*replies: Reply) -> Iterator[Receiver]:
         daemon_threads = True
 
     with Server((LOOPBACK, 0), Handler) as server:
-        receiver.url = f"http://{LOOPBACK}:{server.server_port}/v1/traces"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        receiver.url = f"{scheme}://{LOOPBACK}:{server.server_port}/v1/traces"
         taking = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         taking.start()
         try:
@@ -321,3 +327,19 @@ def test_a_child_that_was_forked_makes_connections_of_its_own() -> None:
         exporting.exporter.start_afresh()
         exporting.send()
         assert len(set(receiver.peers)) == 2
+
+
+@pytest.mark.servers
+def test_a_receiver_is_trusted_by_its_certificate_and_knows_us_by_ours(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cert)
+    tls.load_cert_chain(cert, key)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    with receiving(tls=tls) as receiver:
+        with pytest.raises(DeliveryError, match="certificate verify failed"):
+            Exporting(receiver.url, timeout=0.5).send()
+        with pytest.raises(DeliveryError, match="does not answer"):
+            Exporting(receiver.url, timeout=0.5, certificate=cert).send()
+        assert receiver.bodies == []
+        Exporting(receiver.url, certificate=cert, client_certificate=cert, client_key=key).send()
+        assert receiver.bodies == [b"batch"]
