@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from time import sleep
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from telemetry.names import Metric
+from telemetry.resting import rest
 from telemetry.series import Child, Distribution, Row
 
 COMPRESSION = 1
@@ -19,10 +19,6 @@ COMPRESSION = 1
 
 FORMATS_REMEMBERED = 4
 """Prometheus asks for one format, a person for another."""
-
-BREATH = 50e-6
-"""Seconds of rest after each piece that was rendered: the thread of the event loop gets its turn then, for
-which the interpreter would let it wait five milliseconds."""
 
 EOF = b"# EOF\n"
 
@@ -80,7 +76,7 @@ class Writer:
                 if known is None or known[0] != mark:
                     text = self._text(metric, (values, child)).removeprefix(head)
                     known = self._written[metric, values] = (mark, text)
-                    sleep(BREATH)
+                    rest()
                 yield known[1]
 
     def _text(self, metric: Metric, *children: tuple[tuple[str, ...], Child]) -> bytes:

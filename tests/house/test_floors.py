@@ -142,6 +142,7 @@ FLOORS = (
     "telemetry.sampling",
     "telemetry.conventions",
     "telemetry.trouble",
+    "telemetry.resting",
     "telemetry.otlp.wire",
     "telemetry.otlp.attributes",
     "telemetry.otlp.envelope",

@@ -27,6 +27,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from telemetry.otlp import attributes as room
+from telemetry.otlp import envelope
 from telemetry.otlp.attributes import any_value
 from telemetry.otlp.records import encode_records
 from telemetry.otlp.spans import encode_spans
@@ -227,6 +228,13 @@ def test_a_span_that_cannot_be_encoded_does_not_lose_the_others() -> None:
     assert request.left_out == 1
     assert request.fault is not None
     assert len(attributes_of(span(), span(start_time=1.5), span())) == 2
+
+
+def test_the_loop_has_its_turn_while_a_batch_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[None] = []
+    monkeypatch.setattr(envelope, "rest", lambda: rests.append(None))
+    encode_spans([span()] * (3 * envelope.MOST_AT_ONCE))
+    assert len(rests) == 3
 
 
 def test_what_is_made_by_scopes_that_are_alike_is_sent_as_of_one() -> None:
