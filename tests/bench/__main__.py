@@ -50,7 +50,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=CACHE / "performance.json")
     parser.add_argument("--report", type=Path, help="the page whose tables are written anew")
     parser.add_argument("--from", type=Path, dest="known", help="measure nothing, read this JSON")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.report and not given.report.is_file():
+        parser.error(f"there is no page {given.report} to write tables into")  # now, and not in half an hour
+    return given
 
 
 def say(line: str) -> None:
