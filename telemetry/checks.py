@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
 
 from fluid.plugins import Finding, Mark
-from telemetry.otlp.destination import PREFIX, destination, endpoint, shown
+from telemetry.otlp.destination import PREFIX, Destination, destination, endpoint, shown
+from telemetry.otlp.proxies import proxy_for
 from telemetry.providers import asks_for, is_disabled, why_not
 from telemetry.server import PORTS_TRIED
 from telemetry.settings import TelemetrySettings
@@ -152,14 +155,26 @@ async def _fault_of_export(http: aiohttp.ClientSession, signal: str) -> str:
         return f"no {signal} are exported: {fault}"
     there = destination(signal)
     headers = there.headers | {"content-type": "application/x-protobuf"}
+    proxy = proxy_for(there.url)
+    post = partial(http.post, data=b"", headers=headers, allow_redirects=False)
+    if proxy:
+        post = partial(post, proxy=proxy.url, proxy_headers=proxy.headers)
     try:
-        async with http.post(there.url, data=b"", headers=headers, allow_redirects=False) as answer:
+        async with post(there.url, ssl=_tls_of(there)) as answer:
             if answer.status < 300:
                 return ""
             why = f"answers {answer.status}"
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         why = f"does not answer: {_words(error)}"
     return f"{there.shown} {why}"
+
+
+def _tls_of(there: Destination) -> ssl.SSLContext:
+    """Whom the exporter trusts, and what it is known by."""
+    tls = ssl.create_default_context(cafile=there.certificate)
+    if there.client_certificate:
+        tls.load_cert_chain(there.client_certificate, there.client_key)
+    return tls
 
 
 def _words(error: Exception) -> str:

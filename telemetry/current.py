@@ -111,8 +111,7 @@ class CurrentRun(msgspec.Struct, eq=False):
             _current.reset(self._token)
             self._token = None
         if self._attached is not None:  # else the span is that of whoever called
-            if self.run.local:  # any other has a context of its own, which ends with it
-                contexts.detach(self._attached)
+            contexts.detach(self._attached)
             if self.runs.tracing is not None:
                 self.runs.tracing.end(self.run, self.span, error)
 

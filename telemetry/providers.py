@@ -23,7 +23,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from telemetry.names import DROP_CAUSE
-from telemetry.otlp.destination import PREFIX, destination, fault_of_endpoint, variable
+from telemetry.otlp.destination import PREFIX, destination, endpoint, fault_of_endpoint, variable
+from telemetry.otlp.proxies import fault_of_proxy
 from telemetry.sending import RecordSender, Sender, SpanSender
 
 logger = logging.getLogger("telemetry")
@@ -161,7 +162,7 @@ def why_not(signal: str) -> str:
         return f"{protocol} is not spoken here, set {own}={PROTOCOL} and the endpoint that speaks it"
     if find_spec("urllib3") is None:
         return "the exporter is not installed, pip install 'fluid-tasks[otlp]'"
-    return fault_of_endpoint(signal)
+    return fault_of_endpoint(signal) or fault_of_proxy(endpoint(signal))
 
 
 def _exporter(signal: str) -> str:

@@ -183,4 +183,5 @@ class Execution:
                 error_type=failure.error_type,
                 traceback=failure.traceback,
             )
+            del body  # its error knows this frame: no circle is left to the garbage collector
         self._hand_on(finished)

@@ -31,6 +31,9 @@ class Attempt(msgspec.Struct, eq=False):
     ended: bool = False
     """The body has ended and the slot is free; the outcome may still be on its way."""
 
+    def __repr__(self) -> str:
+        return f"Attempt({self.run.name!r}, {self.run.id!r}, slot={self.slot})"  # parameters may be secret
+
     def by_broker(self, instant: float) -> float:
         """An instant of the monotonic clock by the broker's, in milliseconds since the epoch."""
         return self.broker_now + 1000 * (instant - self.claimed_at)

@@ -58,7 +58,8 @@ class Answer:
 
 def words(text: str) -> str:
     """What others say, in one line, bounded, and without what is secret."""
-    return mask_text(" ".join(text.split())[:MOST_SHOWN])
+    plain = "".join(one if one.isprintable() else " " for one in text)
+    return mask_text(" ".join(plain.split()))[:MOST_SHOWN]
 
 
 def _partial_success(body: bytes) -> tuple[int, str]:

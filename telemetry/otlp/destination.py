@@ -159,7 +159,11 @@ def _compression(signal: str) -> Compression:
 
 def _file(signal: str, setting: str) -> str | None:
     name, path = variable(signal, setting)
-    if path and not Path(path).is_file():
-        logger.warning("%s=%s is no file: it is not used", name, path)
+    try:
+        if path and not Path(path).is_file():
+            raise FileNotFoundError
+    except OSError as error:
+        # who has put the key itself there does not want to read it in the log
+        logger.warning("%s names no file that can be read (%s): it is not used", name, type(error).__name__)
         return None
     return path or None

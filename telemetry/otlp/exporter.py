@@ -6,14 +6,11 @@ This room is imported only by who exports: it loads an HTTP client.
 from __future__ import annotations
 
 import gzip
-import logging
 import threading
 import zlib
 from collections.abc import Callable, Sequence
 from random import uniform
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
@@ -21,11 +18,10 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from fluid import __version__
 from fluid.clock import elapsed
 from telemetry.otlp.answers import Answer, words
-from telemetry.otlp.destination import Destination, basic, shown
+from telemetry.otlp.destination import Destination
 from telemetry.otlp.envelope import Request
+from telemetry.otlp.proxies import Proxy, proxy_for
 from telemetry.trouble import DeliveryError
-
-logger = logging.getLogger("telemetry")
 
 FIRST_WAIT = 1.0
 """Seconds until the second try; then twice as many each time."""
@@ -52,12 +48,13 @@ class Exporter(Generic[T]):
         }
         if destination.compression != "none":
             self._headers["content-encoding"] = destination.compression
+        self._proxy = proxy_for(destination.url)
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """In a child that was forked: the connections are the parent's."""
         self._over = threading.Event()
-        self._pool = _pool(self._destination)
+        self._pool = _pool(self._destination, self._proxy)
 
     def export(self, batch: Sequence[T], trouble: Callable[[str], None], /) -> None:
         """Send a batch, for as long as the destination's timeout. `trouble` is told why a try failed.
@@ -86,7 +83,7 @@ class Exporter(Generic[T]):
         return data
 
     def _deliver(self, data: bytes, trouble: Callable[[str], None]) -> Answer:
-        """Try until a batch has arrived, and no longer than the timeout."""
+        """Try until a batch has arrived, and not again after the timeout."""
         until = elapsed() + self._destination.timeout
         wait = FIRST_WAIT
         while True:
@@ -95,7 +92,7 @@ class Exporter(Generic[T]):
                 return answer
             pause = wait * uniform(1 - JITTER, 1 + JITTER)
             if answer is not None and answer.wait is not None:
-                pause = answer.wait
+                pause = max(pause, answer.wait)
             if (answer is not None and not answer.passes) or elapsed() + pause > until:
                 raise DeliveryError(why)
             trouble(why)
@@ -107,23 +104,27 @@ class Exporter(Generic[T]):
         """The answer, or None where there is none; and what is wrong with that."""
         where = self._destination.shown
         try:
-            try:
-                answer = self._post(data, until - elapsed())
-            except ProtocolError:
-                # the receiver has closed a connection that was kept: a new one is made
-                answer = self._post(data, until - elapsed())
+            # the receiver may have closed a connection that was kept: then a new one is made
+            answer = self._post_unless_closed(data, until) or self._post(data, until)
         except HTTPError as error:
             return None, f"{where} does not answer: {_reason(error)}"
         return answer, f"{where} answers {answer.status}"
 
-    def _post(self, data: bytes, seconds: float) -> Answer:
+    def _post_unless_closed(self, data: bytes, until: float) -> Answer | None:
+        try:
+            return self._post(data, until)
+        except ProtocolError:
+            return None
+
+    def _post(self, data: bytes, until: float) -> Answer:
         response = self._pool.request(
             "POST",
             self._destination.url,
             body=data,
             headers=self._headers,
-            timeout=urllib3.Timeout(total=max(seconds, 0.001)),
+            timeout=urllib3.Timeout(total=max(until - elapsed(), 0.001)),
             retries=False,
+            redirect=False,
             preload_content=False,
         )
         try:
@@ -145,35 +146,12 @@ def _reason(error: BaseException) -> str:
     return words(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
-def _pool(destination: Destination) -> urllib3.PoolManager:
+def _pool(destination: Destination, proxy: Proxy | None) -> urllib3.PoolManager:
     tls: dict[str, Any] = {
         "ca_certs": destination.certificate,
         "cert_file": destination.client_certificate,
         "key_file": destination.client_key,
     }
-    proxy = _proxy(destination.url)
     if proxy is None:
         return urllib3.PoolManager(maxsize=1, **tls)
-    login, there, _ = urlsplit(proxy).netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    return urllib3.ProxyManager(
-        urlsplit(proxy)._replace(netloc=urlsplit(proxy).netloc.rpartition("@")[2]).geturl(),
-        proxy_headers={"proxy-authorization": basic(user, password)} if there else None,
-        maxsize=1,
-        **tls,
-    )
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the variables of the system name for a URL."""
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
-        return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if urlsplit(proxy).scheme not in ("http", "https"):
-        logger.warning("the proxy %s is no HTTP proxy: it is not used", shown(proxy))
-        return None
-    return proxy
+    return urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, maxsize=1, **tls)

@@ -149,6 +149,7 @@ FLOORS = (
     "telemetry.otlp.spans",
     "telemetry.otlp.records",
     "telemetry.otlp.destination",
+    "telemetry.otlp.proxies",
     "telemetry.otlp.answers",
     "telemetry.otlp.exporter",
     "telemetry.otlp",

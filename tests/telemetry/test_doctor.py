@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -27,6 +29,7 @@ from telemetry import Telemetry, checks
 from telemetry.checks import look
 from telemetry.settings import TelemetrySettings
 from tests.fluid.scheduler.consuming import eventually
+from tests.support.certificates import certificate
 from tests.support.lifeline import LOOPBACK, free_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import poll
@@ -50,14 +53,14 @@ class Collector:
         return web.Response(status=self.answers)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
         """Listens."""
         application = web.Application()
         application.router.add_post("/{path:.*}", self.take)
         runner = web.AppRunner(application)
         await runner.setup()
         try:
-            await web.TCPSite(runner, LOOPBACK, self.port).start()
+            await web.TCPSite(runner, LOOPBACK, self.port, ssl_context=tls).start()
             yield
         finally:
             await runner.cleanup()
@@ -390,6 +393,22 @@ async def test_the_standard_variables_say_where_and_with_what(
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     assert await road.broken() == []
     assert road.collector.asked == [("/mine", "Bearer me")]
+
+
+@pytest.mark.servers
+async def test_a_collector_is_trusted_by_the_certificate_that_the_exporter_trusts(
+    road: Road, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cert, key = certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(cert, key)
+    secure = Collector()
+    async with secure.open(tls):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://{LOOPBACK}:{secure.port}")
+        assert await road.broken() == ["exporter"]
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", cert)
+        assert await road.broken() == []
+    assert {path for path, _ in secure.asked} == {"/v1/traces", "/v1/logs"}
 
 
 async def test_a_protocol_that_is_not_spoken_here(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:

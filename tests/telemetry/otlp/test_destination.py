@@ -56,9 +56,21 @@ def test_without_them_there_are_defaults() -> None:
         ("TIMEOUT", "0", "_TIMEOUT=0 is no number of seconds above 0: 10 is used"),
         ("TIMEOUT", "inf", "_TIMEOUT=inf is no number of seconds above 0: 10 is used"),
         ("COMPRESSION", "brotli", "_COMPRESSION=brotli is none of none, gzip, deflate: none is used"),
-        ("CERTIFICATE", "gone.pem", "_CERTIFICATE=gone.pem is no file: it is not used"),
-        ("CLIENT_CERTIFICATE", "gone.pem", "_CLIENT_CERTIFICATE=gone.pem is no file: it is not used"),
-        ("CLIENT_KEY", "gone.pem", "_CLIENT_KEY=gone.pem is no file: it is not used"),
+        (
+            "CERTIFICATE",
+            "gone.pem",
+            "_CERTIFICATE names no file that can be read (FileNotFoundError): it is not used",
+        ),
+        (
+            "CLIENT_CERTIFICATE",
+            "gone.pem",
+            "_CLIENT_CERTIFICATE names no file that can be read (FileNotFoundError): it is not used",
+        ),
+        (
+            "CLIENT_KEY",
+            "gone.pem",
+            "_CLIENT_KEY names no file that can be read (FileNotFoundError): it is not used",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_told_of_once_and_the_default_is_used(
@@ -137,3 +149,15 @@ def test_of_a_header_that_cannot_be_sent_the_value_is_not_told(
     monkeypatch.setenv(f"{ALL}_HEADERS", text)
     assert "hunter2" not in str(headers("traces"))
     assert [record.getMessage() for record in caplog.records] == [f"{ALL}_HEADERS: {told}"]
+
+
+@pytest.mark.parametrize("key", ["-----BEGIN PRIVATE KEY-----hunter2", "x" * 5000, "/no/such/file"])
+def test_a_key_that_is_no_file_is_told_of_without_what_it_is(
+    key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"{ALL}_ENDPOINT", "https://collector:4318")
+    monkeypatch.setenv(f"{ALL}_CLIENT_KEY", key)
+    assert destination("traces").client_key is None
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{ALL}_CLIENT_KEY names no file that can be read")
+    assert key not in told

@@ -13,14 +13,15 @@ from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from fluid import __version__
 from fluid.clock import elapsed, now
 from telemetry.otlp import exporter as room
-from telemetry.otlp.answers import Answer
+from telemetry.otlp.answers import Answer, words
 from telemetry.otlp.destination import Destination
 from telemetry.otlp.envelope import Request
 from telemetry.otlp.exporter import Exporter
@@ -311,13 +312,39 @@ def test_whoever_is_excepted_is_asked_without_a_proxy(monkeypatch: pytest.Monkey
         assert receiver.paths == ["/v1/traces"]
 
 
-def test_a_proxy_of_another_kind_is_told_of_without_its_login(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("http_proxy", "socks5://me:hunter2@there:1080")
-    Exporting("http://collector.invalid:4318/v1/traces")
-    [told] = [record.getMessage() for record in caplog.records]
-    assert told == "the proxy socks5://there:1080 is no HTTP proxy: it is not used"
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("asked", ["0", "Fri, 01 Jan 2010 00:00:00 GMT"])
+def test_a_receiver_that_asks_for_no_pause_is_not_asked_without_one(asked: str, status: int) -> None:
+    with receiving(*[reply(status, retry_after=asked)] * 1000) as receiver:
+        with pytest.raises(DeliveryError):
+            Exporting(receiver.url, timeout=0.3).send()
+        assert len(receiver.bodies) < 10
+
+
+def test_of_two_tries_in_a_row_the_reason_of_the_second_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([ProtocolError("gone", ConnectionResetError("the first")), HTTPError("the second")])
+
+    def fail(*args: object, **about: object) -> NoReturn:
+        raise next(errors)
+
+    exporting = Exporting("http://collector.invalid:4318/v1/traces", timeout=0.001)
+    monkeypatch.setattr(exporting.exporter._pool, "request", fail)
+    with pytest.raises(DeliveryError, match=r"does not answer: the second$"):
+        exporting.send()
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "/elsewhere"])
+def test_a_redirect_is_an_answer_wherever_it_leads(location: str) -> None:
+    with (
+        receiving(reply(302, location=location)) as receiver,
+        pytest.raises(DeliveryError, match=f"^{receiver.url} answers 302$"),
+    ):
+        Exporting(receiver.url).send()
+
+
+def test_what_a_receiver_says_is_masked_before_it_is_cut_and_cannot_colour_the_log() -> None:
+    assert "hunter2" not in words("x" * 180 + " http://user:hunter2secret@host/")
+    assert words("\x1b[31mred\x07\nbell\0") == "[31mred bell"
 
 
 def test_a_child_that_was_forked_makes_connections_of_its_own() -> None:
