@@ -224,7 +224,7 @@ def test_a_receiver_that_takes_too_long_is_given_up() -> None:
         over.set()
 
 
-@pytest.mark.parametrize("asked", ["30", format_datetime(now() + timedelta(hours=1), usegmt=True)])
+@pytest.mark.parametrize("asked", ["30", "Fri, 01 Jan 2100 00:00:00 GMT"])
 def test_a_receiver_that_asks_for_more_time_than_there_is_is_not_asked_again(asked: str) -> None:
     with receiving(reply(503, retry_after=asked)) as receiver:
         with pytest.raises(DeliveryError):
