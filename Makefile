@@ -8,7 +8,7 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 GROUPED := $(VENV)/.$(GROUP)-installed
 # Tests wait more than they compute, so there are more workers than processors.
-WORKERS ?= 5
+WORKERS ?= 4
 REPORT  ?= docs/chaos.md
 SMOKE   := tests/stories tests/fluid/workers tests/fluid/cli/test_running.py tests/telemetry/test_metrics.py \
 	$(patsubst %,tests/fluid/scheduler/test_%.py,consumer events offload schedules codec task)
