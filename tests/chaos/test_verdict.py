@@ -110,6 +110,7 @@ SET_BACK = replace(FORGOT, taken_back=frozenset(), set_back=frozenset({"a"}))
 
 GIVEN_BACK = replace(SET_BACK, at=4.0, given_back=SET_BACK.set_back)
 
+MISSED = replace(GOOD, events=[*GOOD.events, entry("", "schedule_missed", 3.0, task="tick", attempt=36)])
 SAID = entry("", "broker_rewound", 3.0)
 SAID_BY_ANOTHER = entry("", "broker_rewound", 3.0, pid=8)
 
@@ -138,6 +139,8 @@ BROKEN: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
     (verdict.an_end_is_told_once, replace(GOOD, events=[*GOOD.events, *GOOD.events])),
     (verdict.an_end_is_told_once, replace(GOOD, events=[entry("a", "lost", 1.0)])),
     (verdict.every_tick_fired_once, replace(GOOD, last_tick=1500.0)),
+    (verdict.every_tick_fired_once, MISSED),
+    (verdict.every_tick_fired_once, replace(MISSED, rewinds=[FORGOT], last_tick=1500.0)),
     (verdict.every_tick_fired_once, replace(GOOD, first_tick=1000.0)),
     (verdict.limits_hold, crowd("limited", 4)),
     (verdict.limits_hold, crowd("keyed/k1", 3)),
@@ -197,6 +200,7 @@ ALLOWED: list[tuple[Callable[[Evidence], verdict.Finding], Evidence]] = [
     (verdict.a_rewind_is_announced, back_twice(entry("tick@1000", "end", 3.0, pid=8))),
     (verdict.a_rewind_is_announced, back_twice(entry("", "schedule_fired", 3.0))),
     (verdict.a_rewind_is_announced, back_twice(entry("tick@1000", "accepted", 3.0))),
+    (verdict.every_tick_fired_once, replace(MISSED, rewinds=[FORGOT])),
     (verdict.limits_hold, crowd("limited", 3)),
     (verdict.unique_runs_are_alone, crowd("unique/k1", 1)),
     (verdict.processes_stop, replace(GOOD, lives=[Life("consumer-1", 7, killed=True, returncode=-9)])),
