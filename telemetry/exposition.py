@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from telemetry.names import Metric
-from telemetry.resting import rest
+from telemetry.resting import Rests
 from telemetry.series import Child, Distribution, Row
 
 COMPRESSION = 1
@@ -65,6 +65,7 @@ class Writer:
 
     def write(self, rows: Iterable[Row]) -> Iterator[bytes]:
         """The rows, piece by piece."""
+        rests = Rests()
         for metric, children in rows:
             head = self._heads.get(metric)
             if head is None:
@@ -76,7 +77,7 @@ class Writer:
                 if known is None or known[0] != mark:
                     text = self._text(metric, (values, child)).removeprefix(head)
                     known = self._written[metric, values] = (mark, text)
-                    rest()
+                    rests.take()
                 yield known[1]
 
     def _text(self, metric: Metric, *children: tuple[tuple[str, ...], Child]) -> bytes:

@@ -13,10 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.otlp.attributes import attributes
 from telemetry.otlp.wire import SIZED, sized, tag, text
-from telemetry.resting import rest
-
-MOST_AT_ONCE = 16
-"""Spans or records that are encoded before the event loop gets its turn."""
+from telemetry.resting import Rests
 
 # of the request
 _OF_RESOURCE = tag(1, SIZED)
@@ -64,9 +61,9 @@ def request(batch: Iterable[T], encode: Callable[[T], bytes]) -> Request:
     """The batch, without those that cannot be encoded."""
     groups = _Groups()
     left_out, fault = 0, None
-    for number, one in enumerate(batch, 1):
-        if number % MOST_AT_ONCE == 0:
-            rest()
+    rests = Rests()
+    for one in batch:
+        rests.take()
         try:
             groups.of(one).append(sized(encode(one)))
         except Exception as error:  # noqa: BLE001 - it is told of

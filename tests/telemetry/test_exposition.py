@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 
 from fluid import __version__
 from fluid.scheduler import Event, TaskConsumer, TaskRun, TaskScheduler, TaskState
-from telemetry import Telemetry, exposition, names
+from telemetry import Telemetry, exposition, names, resting
 from telemetry.names import CATALOGUE, Kind, Metric
 from telemetry.series import Block, Counts, rows_of
 from tests.support.servers import RedisServer, find_promtool
@@ -168,8 +168,9 @@ def test_the_kinds_of_the_catalogue_are_all_in_use() -> None:
 
 
 def test_each_piece_that_is_rendered_lets_the_loop_have_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests: list[None] = []
-    monkeypatch.setattr(exposition, "rest", lambda: rests.append(None))
+    rests: list[float] = []
+    monkeypatch.setattr(resting, "sleep", rests.append)
+    monkeypatch.setattr(resting, "AFTER", 0.0)
     counts = Counts({"low": 1, "high": 1})
     block = Block()
     block.rows[names.RUNS_QUEUED] = counts

@@ -26,8 +26,8 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from telemetry import resting
 from telemetry.otlp import attributes as room
-from telemetry.otlp import envelope
 from telemetry.otlp.attributes import any_value
 from telemetry.otlp.records import encode_records
 from telemetry.otlp.spans import encode_spans
@@ -231,10 +231,14 @@ def test_a_span_that_cannot_be_encoded_does_not_lose_the_others() -> None:
 
 
 def test_the_loop_has_its_turn_while_a_batch_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests: list[None] = []
-    monkeypatch.setattr(envelope, "rest", lambda: rests.append(None))
-    encode_spans([span()] * (3 * envelope.MOST_AT_ONCE))
+    rests: list[float] = []
+    monkeypatch.setattr(resting, "sleep", rests.append)
+    monkeypatch.setattr(resting, "AFTER", 0.0)
+    encode_spans([span()] * 3)
     assert len(rests) == 3
+    monkeypatch.setattr(resting, "AFTER", 3600.0)
+    encode_spans([span()] * 3)
+    assert len(rests) == 3, "a busy loop makes it wait after each rest: there are no more than needed"
 
 
 def test_what_is_made_by_scopes_that_are_alike_is_sent_as_of_one() -> None:
