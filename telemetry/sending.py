@@ -77,8 +77,8 @@ class Sender(Generic[T]):
 
     def start_afresh(self) -> None:
         """In a child that was forked: what waits is the parent's, and its thread is not here."""
-        self._exporter.start_afresh()
         self._begin()
+        self._exporter.start_afresh()
 
     def offer(self, one: T) -> None:
         """Take one; from any thread, and never waiting."""
@@ -96,7 +96,7 @@ class Sender(Generic[T]):
         self._wake.set()
 
     def flush(self, seconds: float) -> bool:
-        """Send what waits now; False when that failed or took longer."""
+        """Send what waits now; False when a batch was given up as a whole, or it took longer."""
         failures = self._failures
         self._wake.set()
 

@@ -283,7 +283,11 @@ def test_what_a_receiver_refused_of_a_batch_that_it_took_is_counted() -> None:
 )
 def test_an_answer_that_says_nothing_sensible_refuses_nothing(body: bytes) -> None:
     with receiving(reply(body=body)) as receiver:
-        Exporting(receiver.url).send(b"one", b"two")
+        exporting = Exporting(receiver.url)
+        exporting.send(b"one", b"two")
+        assert exporting.troubles == []
+        assert receiver.bodies == [b"onetwo"], "it was taken, and is not sent again"
+    assert Answer(200, {}, body).refused(2) == (0, "")
 
 
 def test_what_could_not_be_encoded_is_counted_and_the_rest_is_sent() -> None:
